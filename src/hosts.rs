@@ -1,0 +1,179 @@
+//! Who may see the ID: the hosts that the client layer adds it for.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+/// The hosts that an outbound request may carry the ID to.
+///
+/// There is no default: an ID tells a third party that two requests belong together, so whoever
+/// builds the client says who may know.
+///
+/// ```
+/// use tower_transaction_id::AllowedHosts;
+///
+/// let hosts = AllowedHosts::only(["kitchen.internal", ".svc.cluster.local", "10.0.0.7:8080"]);
+/// assert!(hosts.allows("Kitchen.Internal", Some(8080)));
+/// assert!(hosts.allows("grill.svc.cluster.local", None));
+/// assert!(!hosts.allows("svc.cluster.local", None));
+/// assert!(!hosts.allows("kitchen.internal.evil.test", None));
+/// assert!(!hosts.allows("10.0.0.7", Some(22)));
+/// ```
+#[derive(Clone, Debug)]
+pub struct AllowedHosts(Option<Arc<[HostRule]>>);
+
+impl AllowedHosts {
+    /// Every host, and requests whose host is not known. For a client that only ever calls your
+    /// own services.
+    #[must_use]
+    pub fn any() -> Self {
+        Self(None)
+    }
+
+    /// The hosts listed, and no other. Each entry is one of
+    ///
+    /// - a name: `kitchen.internal`; that name alone, on any port;
+    /// - a suffix, with a leading dot: `.svc.cluster.local`; every name below it, not the name
+    ///   itself, and never an IP address;
+    /// - an IP address: `10.0.0.7`, `[::1]` or `::1`;
+    /// - any of these with a port: `localhost:8080`; on that port alone, where the port of a
+    ///   request that names none is its scheme's.
+    ///
+    /// Case and one trailing dot do not matter. Names beyond ASCII are written in Punycode, as
+    /// they are sent. An entry of any other form, such as a URL, matches nothing; with the
+    /// feature `tracing` a warning says so.
+    pub fn only<I>(hosts: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let rules = hosts.into_iter().filter_map(|host| HostRule::parse(host.as_ref()));
+        Self(Some(rules.collect()))
+    }
+
+    /// Whether a request to `host` on `port` may carry the ID. An IPv6 address may have brackets.
+    ///
+    /// It is what the layer asks itself for each request; ask it in a redirect policy.
+    #[must_use]
+    pub fn allows(&self, host: &str, port: Option<u16>) -> bool {
+        let Some(rules) = &self.0 else { return true };
+        Host::parse(host).is_some_and(|host| rules.iter().any(|rule| rule.matches(&host, port)))
+    }
+
+    /// [`allows`](Self::allows) for the host and the port of `url`, for a redirect policy:
+    ///
+    /// ```
+    /// use tower_transaction_id::AllowedHosts;
+    ///
+    /// let hosts = AllowedHosts::only(["kitchen.internal"]);
+    /// let policy = reqwest::redirect::Policy::custom(move |attempt| {
+    ///     if hosts.allows_url(attempt.url()) {
+    ///         reqwest::redirect::Policy::default().redirect(attempt)
+    ///     } else {
+    ///         attempt.stop()
+    ///     }
+    /// });
+    /// ```
+    #[cfg(feature = "reqwest")]
+    #[must_use]
+    pub fn allows_url(&self, url: &reqwest::Url) -> bool {
+        self.allows_target(url.host_str().map(|host| (host, url.port_or_known_default())))
+    }
+
+    /// [`allows`](Self::allows) for a request whose host may be unknown.
+    pub(crate) fn allows_target(&self, target: Option<(&str, Option<u16>)>) -> bool {
+        match target {
+            Some((host, port)) => self.allows(host, port),
+            None => self.0.is_none(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host<'a> {
+    Ip(IpAddr),
+    Name(&'a str),
+}
+
+impl<'a> Host<'a> {
+    /// A host as it stands in a URI: `None` where it is none.
+    fn parse(host: &'a str) -> Option<Self> {
+        if let Some(v6) = host.strip_prefix('[') {
+            let v6: Ipv6Addr = v6.strip_suffix(']')?.parse().ok()?;
+            return Some(Self::Ip(v6.into()));
+        }
+        if let Ok(ip) = host.parse() {
+            return Some(Self::Ip(ip));
+        }
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let label_is_sound = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        name.split('.').all(label_is_sound).then_some(Self::Name(name))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct HostRule {
+    pattern: Pattern,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug)]
+enum Pattern {
+    Ip(IpAddr),
+    Name(Box<str>),
+    /// Without its leading dot.
+    Below(Box<str>),
+}
+
+impl HostRule {
+    fn parse(entry: &str) -> Option<Self> {
+        let rule = Self::parse_parts(entry);
+        #[cfg(feature = "tracing")]
+        if rule.is_none() {
+            tracing::warn!(entry, "no host, so the transaction ID will never be sent to it");
+        }
+        rule
+    }
+
+    fn parse_parts(entry: &str) -> Option<Self> {
+        // An IPv6 address may stand without brackets, and then has no port.
+        if let Ok(ip) = entry.parse() {
+            return Some(Self { pattern: Pattern::Ip(ip), port: None });
+        }
+        let (host, port) = match entry.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().ok()?)),
+            _ => (entry, None),
+        };
+        let (below, host) = match host.strip_prefix('.') {
+            Some(suffix) => (true, suffix),
+            None => (false, host),
+        };
+        let pattern = match Host::parse(host)? {
+            Host::Ip(_) if below => return None,
+            Host::Ip(ip) => Pattern::Ip(ip),
+            Host::Name(name) if below => Pattern::Below(name.into()),
+            Host::Name(name) => Pattern::Name(name.into()),
+        };
+        Some(Self { pattern, port })
+    }
+
+    fn matches(&self, host: &Host<'_>, port: Option<u16>) -> bool {
+        let host_matches = match (&self.pattern, host) {
+            (Pattern::Ip(allowed), Host::Ip(ip)) => allowed == ip,
+            (Pattern::Name(allowed), Host::Name(name)) => allowed.eq_ignore_ascii_case(name),
+            (Pattern::Below(suffix), Host::Name(name)) => is_below(name, suffix),
+            _ => false,
+        };
+        host_matches && (self.port.is_none() || self.port == port)
+    }
+}
+
+/// Whether `name` ends in `suffix` at the boundary of a label, with something before it.
+fn is_below(name: &str, suffix: &str) -> bool {
+    // A name is ASCII, so every index is the boundary of a character.
+    name.len().checked_sub(suffix.len() + 1).filter(|dot| *dot > 0).is_some_and(|dot| {
+        name.as_bytes()[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(suffix)
+    })
+}

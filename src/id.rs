@@ -1,0 +1,309 @@
+//! The transaction ID: what is valid, how one is minted, and how a caller brings its own.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request};
+use uuid::Uuid;
+
+/// The header that carries the ID: `x-transaction-id`, written `X-Transaction-ID` in Sentry's guide.
+///
+/// It is what both layers read and write by default, and what a browser's preflight must be told
+/// of: name it in `CorsLayer`'s `allow_headers` **and** `expose_headers`.
+pub const X_TRANSACTION_ID: HeaderName = HeaderName::from_static("x-transaction-id");
+
+/// The key of the ID wherever it is recorded: Sentry tag, log attribute, span field.
+pub const TAG: &str = "transaction_id";
+
+/// The longest valid ID in bytes, which is the longest value that Sentry keeps of a tag.
+const MAX_LEN: usize = 200;
+
+/// What a front end with a bug sends in place of an ID. Taken as IDs, they would tie the requests
+/// of strangers together.
+const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
+
+/// An identifier of one piece of work, valid by construction and ready to be sent as a header.
+///
+/// This is neither a Sentry *transaction* (a performance measurement) nor a trace ID. It is the
+/// value under which one search finds what every service recorded of the same request.
+///
+/// # What is valid
+///
+/// An ID that came from elsewhere is kept byte for byte: never lower-cased, cut or trimmed. It is
+/// 1 to 200 bytes of `A-Z a-z 0-9 - _ . : + / = @ ~`, with at least one letter or digit other
+/// than `0`, without `..` and without `://`, and not one of the placeholders `undefined`, `null`,
+/// `nan`, `none` and `nil` in any case. UUIDs in their usual spellings, ULIDs, nginx's
+/// `$request_id`, AWS's `Root=1-…` and W3C trace IDs all pass. What passes is safe in a log line, in
+/// HTML text, in JSON and in Sentry's search. The length is
+/// [Sentry's limit for a tag](https://docs.sentry.io/platforms/rust/enriching-events/tags/).
+///
+/// # Cost
+///
+/// A clone counts a reference and copies nothing. An ID that was read from a request shares the
+/// buffer of that request's headers: a long-lived store of IDs should keep strings.
+///
+/// ```
+/// use tower_transaction_id::TransactionId;
+///
+/// let minted = TransactionId::mint();
+/// assert_eq!(minted.as_str().len(), 32);
+///
+/// let kept: TransactionId = "Root=1-67891233-abcdef012345678912345678".parse()?;
+/// assert_eq!(kept.to_string(), "Root=1-67891233-abcdef012345678912345678");
+///
+/// assert!("undefined".parse::<TransactionId>().is_err());
+/// # Ok::<(), tower_transaction_id::InvalidTransactionId>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransactionId(HeaderValue);
+
+impl TransactionId {
+    /// A new ID: a random (version 4) UUID in 32 lower-case hexadecimal digits.
+    ///
+    /// It comes from a thread-local generator of cryptographic quality, without a system call, and
+    /// tells neither time nor host. One allocation.
+    #[must_use]
+    pub fn mint() -> Self {
+        Self::from(Uuid::new_v4())
+    }
+
+    /// The ID as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Every byte was found to be ASCII, so there is no other case.
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The ID as the value of a header.
+    #[must_use]
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    /// The one ID that all of a message's header lines agree on: `None` without a line.
+    pub(crate) fn from_lines<'a>(
+        lines: impl IntoIterator<Item = &'a HeaderValue>,
+    ) -> Option<Result<Self, InvalidTransactionId>> {
+        let mut lines = lines.into_iter();
+        let first = lines.next()?;
+        Some(match lines.find(|line| *line != first) {
+            Some(other) => Err(InvalidTransactionId::new(Rule::OneValue, other.len())),
+            None => Self::try_from(first),
+        })
+    }
+}
+
+/// In 32 lower-case hexadecimal digits. The nil UUID identifies nothing: in its place an ID is
+/// minted.
+impl From<Uuid> for TransactionId {
+    fn from(uuid: Uuid) -> Self {
+        let uuid = if uuid.is_nil() { Uuid::new_v4() } else { uuid };
+        let mut digits = [0; uuid::fmt::Simple::LENGTH];
+        uuid.simple().encode_lower(&mut digits);
+        // An owner is counted from the start, while other buffers allocate on their first clone.
+        let digits = Bytes::from_owner(digits);
+        Self(
+            HeaderValue::from_maybe_shared(digits).expect("hexadecimal digits make a header value"),
+        )
+    }
+}
+
+impl FromStr for TransactionId {
+    type Err = InvalidTransactionId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check(text.as_bytes())?;
+        let text = HeaderValue::from_maybe_shared(Bytes::from_owner(text.to_owned()));
+        text.map(Self).map_err(|_| InvalidTransactionId::new(Rule::Bytes, 0))
+    }
+}
+
+impl TryFrom<&HeaderValue> for TransactionId {
+    type Error = InvalidTransactionId;
+
+    fn try_from(value: &HeaderValue) -> Result<Self, Self::Error> {
+        check(value.as_bytes())?;
+        let mut value = value.clone();
+        // HTTP/2 may have marked it; an ID is no secret, and must be readable in a debug line.
+        value.set_sensitive(false);
+        Ok(Self(value))
+    }
+}
+
+impl TryFrom<HeaderValue> for TransactionId {
+    type Error = InvalidTransactionId;
+
+    fn try_from(value: HeaderValue) -> Result<Self, Self::Error> {
+        Self::try_from(&value)
+    }
+}
+
+impl From<TransactionId> for HeaderValue {
+    fn from(id: TransactionId) -> Self {
+        id.0
+    }
+}
+
+impl AsRef<str> for TransactionId {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for TransactionId {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl PartialEq<&str> for TransactionId {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+impl fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TransactionId").field(&self.as_str()).finish()
+    }
+}
+
+/// Holds `value` to the rules, in the order in which [`Rule`] lists them.
+fn check(value: &[u8]) -> Result<(), InvalidTransactionId> {
+    let mut names_something = false;
+    let mut allowed = true;
+    let broken = if value.is_empty() || value.len() > MAX_LEN {
+        Some(Rule::Length)
+    } else {
+        for byte in value {
+            let alphanumeric = byte.is_ascii_alphanumeric();
+            names_something |= alphanumeric && *byte != b'0';
+            allowed &= alphanumeric || b"-_.:+/=@~".contains(byte);
+        }
+        if !allowed {
+            Some(Rule::Bytes)
+        } else if !names_something {
+            Some(Rule::Meaning)
+        } else if value.windows(2).any(|pair| pair == b"..") {
+            Some(Rule::Path)
+        } else if value.windows(3).any(|triple| triple == b"://") {
+            Some(Rule::Url)
+        } else if PLACEHOLDERS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes())) {
+            Some(Rule::Placeholder)
+        } else {
+            None
+        }
+    };
+    broken.map_or(Ok(()), |rule| Err(InvalidTransactionId::new(rule, value.len())))
+}
+
+/// Why a value is no [`TransactionId`]: the rule that it broke, and its length.
+///
+/// The value itself is never kept, so that printing the error can do no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidTransactionId {
+    rule: Rule,
+    len: usize,
+}
+
+impl InvalidTransactionId {
+    fn new(rule: Rule, len: usize) -> Self {
+        Self { rule, len }
+    }
+
+    /// The first rule that the value broke.
+    #[must_use]
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// The length of the value in bytes; of several header lines, that of the first that differs.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // the length of what was refused, not a container's
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl fmt::Display for InvalidTransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a transaction ID ({} bytes): {}", self.len, self.rule)
+    }
+}
+
+impl std::error::Error for InvalidTransactionId {}
+
+/// The rules for a [`TransactionId`], in the order in which they are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// Several header lines must hold the same value.
+    OneValue,
+    /// 1 to 200 bytes.
+    Length,
+    /// Letters, digits and `-_.:+/=@~` of ASCII only.
+    Bytes,
+    /// A letter, or a digit other than `0`.
+    Meaning,
+    /// No `..`.
+    Path,
+    /// No `://`.
+    Url,
+    /// Not `undefined`, `null`, `nan`, `none` or `nil`.
+    Placeholder,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OneValue => "several header lines that differ",
+            Self::Length => "it must have 1 to 200 bytes",
+            Self::Bytes => "only ASCII letters, digits and -_.:+/=@~ are allowed",
+            Self::Meaning => "it needs a letter, or a digit other than 0",
+            Self::Path => "`..` is not allowed",
+            Self::Url => "`://` is not allowed",
+            Self::Placeholder => "it is a placeholder",
+        })
+    }
+}
+
+/// Makes the IDs of requests that bring none, for
+/// [`BindTransactionIdLayer::make_id`](crate::BindTransactionIdLayer::make_id).
+///
+/// ```
+/// use http::Request;
+/// use tower_transaction_id::{BindTransactionIdLayer, MakeTransactionId, TransactionId};
+///
+/// /// A prefix that tells who minted the ID.
+/// #[derive(Clone)]
+/// struct FromTheShop;
+///
+/// impl MakeTransactionId for FromTheShop {
+///     fn make<B>(&self, _request: &Request<B>) -> Option<TransactionId> {
+///         format!("shop-{}", TransactionId::mint()).parse().ok()
+///     }
+/// }
+///
+/// let layer = BindTransactionIdLayer::new().make_id(FromTheShop);
+/// ```
+pub trait MakeTransactionId {
+    /// The ID for `request`; `None` leaves it to [`TransactionId::mint`].
+    fn make<B>(&self, request: &Request<B>) -> Option<TransactionId>;
+}
+
+/// [`TransactionId::mint`] as a [`MakeTransactionId`]: the default of the server layer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MintTransactionId;
+
+impl MakeTransactionId for MintTransactionId {
+    fn make<B>(&self, _request: &Request<B>) -> Option<TransactionId> {
+        Some(TransactionId::mint())
+    }
+}

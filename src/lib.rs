@@ -1,0 +1,33 @@
+//! One transaction ID through every service.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "axum")]
+mod axum;
+mod client;
+mod hosts;
+mod id;
+mod scope;
+mod server;
+#[cfg(feature = "tower-http")]
+mod tower_http;
+
+#[cfg(feature = "axum")]
+pub use crate::axum::MissingTransactionIdLayer;
+pub use crate::client::{
+    InboundResponse, InjectTransactionId, InjectTransactionIdLayer, OutboundRequest,
+};
+pub use crate::hosts::AllowedHosts;
+pub use crate::id::{
+    InvalidTransactionId, MakeTransactionId, MintTransactionId, Rule, TAG, TransactionId,
+    X_TRANSACTION_ID,
+};
+pub use crate::scope::{InScope, TransactionIdScope};
+pub use crate::server::{BindTransactionId, BindTransactionIdLayer, ResponseBody, Trust};
+#[cfg(feature = "tower-http")]
+pub use crate::tower_http::{FromMakeRequestId, MakeTransactionIdSpan};
+
+/// The futures of both layers, for code that has to name them.
+pub mod future {
+    pub use crate::client::ResponseFuture as InjectResponseFuture;
+    pub use crate::server::ResponseFuture as BindResponseFuture;
+}

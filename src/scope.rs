@@ -1,0 +1,387 @@
+//! An ID and the hub that carries it, made current while something runs.
+//!
+//! This is the only place that switches Sentry's hub or owns a thread-local. Whatever is entered
+//! is left again on the way out, by return or by panic, so nothing outlives the work it belongs to.
+
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use sentry::protocol::Transaction;
+use sentry::{Client, Hub, HubSwitchGuard, Scope};
+
+use crate::{TAG, TransactionId};
+
+/// The tag of a valid ID that a request brought and that was not trusted.
+const UPSTREAM_TAG: &str = "upstream_transaction_id";
+
+thread_local! {
+    static CURRENT: Cell<Option<TransactionIdScope>> = const { Cell::new(None) };
+
+    /// Reachable only while Sentry's own thread-local is. A thread destroys its locals in the
+    /// reverse order of their first use, and the hub is used first here.
+    static HUB_IS_ALIVE: HubIsAlive = {
+        drop(Hub::current());
+        HubIsAlive
+    };
+}
+
+struct HubIsAlive;
+
+impl Drop for HubIsAlive {
+    // A local without a destructor would count as alive for ever.
+    fn drop(&mut self) {}
+}
+
+/// A [`TransactionId`] and a Sentry hub of its own that carries it as the tag `transaction_id`.
+///
+/// The server layer opens one for each request. Open one by hand for work that no request
+/// started, and [`fork`](Self::fork) one for work that outlives the request: a spawned task, a
+/// blocking job, a thread, an upgraded connection.
+///
+/// Where no enabled Sentry client is bound when the scope is opened, it has no hub and leaves
+/// Sentry alone for its whole life; the ID is current all the same.
+///
+/// ```
+/// use tower_transaction_id::{TransactionId, TransactionIdScope};
+///
+/// let job = TransactionIdScope::new(TransactionId::mint());
+/// job.run(|| {
+///     // What Sentry captures here is tagged, and outbound calls carry the ID.
+///     assert_eq!(TransactionId::current().as_ref(), Some(job.id()));
+/// });
+/// assert_eq!(TransactionId::current(), None);
+/// ```
+///
+/// # Deadlock
+///
+/// Sentry holds its hub's lock while it calls `before_breadcrumb` and the closures that
+/// `add_breadcrumb` takes. Opening or forking a scope in there never returns, as with most uses of
+/// the hub. Reading [`TransactionId::current`] is safe everywhere.
+#[derive(Clone)]
+pub struct TransactionIdScope {
+    id: TransactionId,
+    hub: Option<Arc<Hub>>,
+}
+
+impl TransactionIdScope {
+    /// A scope for `id`: forks the current hub, with its user, span, tags and breadcrumbs, and
+    /// tags the fork.
+    #[must_use]
+    pub fn new(id: TransactionId) -> Self {
+        Self::open(id, None, None)
+    }
+
+    /// A scope for a task of its own that belongs to the current work: the current ID and a fork
+    /// of the current hub, so that what the task adds to its hub stays with the task.
+    ///
+    /// Without a current ID it is the tag of the current hub that counts, so that a task which was
+    /// given only a hub (`bind_hub`), or set the tag by hand, belongs too. `None` where there is
+    /// neither.
+    ///
+    /// ```
+    /// # use tower_transaction_id::{TransactionId, TransactionIdScope};
+    /// # let scope = TransactionIdScope::new(TransactionId::mint());
+    /// # scope.run(|| {
+    /// if let Some(scope) = TransactionIdScope::fork() {
+    ///     std::thread::spawn(move || scope.run(|| { /* still the same transaction ID */ }));
+    /// }
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn fork() -> Option<Self> {
+        ambient_id().map(Self::new)
+    }
+
+    /// A scope whose hub comes from `base`, or else from the current hub.
+    pub(crate) fn open(
+        id: TransactionId,
+        base: Option<&BaseHub>,
+        upstream: Option<&TransactionId>,
+    ) -> Self {
+        let tag = |scope: &mut Scope| {
+            scope.set_tag(TAG, id.as_str());
+            if let Some(upstream) = upstream {
+                scope.set_tag(UPSTREAM_TAG, upstream.as_str());
+            }
+        };
+        let hub = match base {
+            Some(base) => base.fork(tag),
+            None => fork_current(tag),
+        };
+        Self { id, hub: hub.map(Arc::new) }
+    }
+
+    /// The ID of this scope.
+    #[must_use]
+    pub fn id(&self) -> &TransactionId {
+        &self.id
+    }
+
+    /// The hub of this scope: `None` where no enabled client was bound when it was opened.
+    #[must_use]
+    pub fn hub(&self) -> Option<&Arc<Hub>> {
+        self.hub.as_ref()
+    }
+
+    /// Runs `f` in this scope: its ID and its hub are current on this thread until `f` returns or
+    /// panics.
+    pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        let mut scope = Some(self.clone());
+        let _entered = Entered::new(&mut scope);
+        f()
+    }
+
+    /// Binds a future or a body to this scope: it is polled, and dropped, inside.
+    pub fn bind<T>(self, inner: T) -> InScope<T> {
+        InScope { inner: Some(inner), scope: Some(self) }
+    }
+}
+
+impl fmt::Debug for TransactionIdScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionIdScope")
+            .field("id", &self.id)
+            .field("has_hub", &self.hub.is_some())
+            .finish()
+    }
+}
+
+impl TransactionId {
+    /// The ID of the scope that this thread is in, such as that of the request being handled.
+    ///
+    /// No lock and no allocation; safe to call from Sentry's callbacks and from a `Drop`.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT
+            .try_with(|current| {
+                let scope = current.take();
+                let id = scope.as_ref().map(|scope| scope.id.clone());
+                current.set(scope);
+                id
+            })
+            .ok()
+            .flatten()
+    }
+
+    /// The tag `transaction_id` of `hub`'s current scope, where it is a valid ID.
+    ///
+    /// # Deadlock
+    ///
+    /// Takes the lock of `hub`: called from `before_breadcrumb` or from a closure given to
+    /// `add_breadcrumb` on the same hub, it never returns.
+    #[must_use]
+    pub fn from_hub(hub: &Hub) -> Option<Self> {
+        // A scope tells its tags only by applying them. This is done on a fork, since another
+        // thread may be changing the scope of the hub itself.
+        let tag = Hub::new_from_top(HubRef(hub)).configure_scope(|scope| {
+            let mut sheet = Transaction::default();
+            scope.apply_to_transaction(&mut sheet);
+            sheet.tags.remove(TAG)
+        });
+        tag?.parse().ok()
+    }
+}
+
+/// `Arc<Hub>` can be forked, and `&Hub` cannot.
+struct HubRef<'a>(&'a Hub);
+
+impl AsRef<Hub> for HubRef<'_> {
+    fn as_ref(&self) -> &Hub {
+        self.0
+    }
+}
+
+/// The current ID; without one, what the current hub is tagged with.
+pub(crate) fn ambient_id() -> Option<TransactionId> {
+    TransactionId::current().or_else(|| TransactionId::from_hub(&Hub::current()))
+}
+
+/// A client and a scope as they were when a layer was given its hub: what each request starts from.
+pub(crate) struct BaseHub {
+    client: Arc<Client>,
+    scope: Scope,
+}
+
+impl BaseHub {
+    /// `None` for a hub without a client.
+    pub(crate) fn new(hub: impl AsRef<Hub>) -> Option<Self> {
+        let hub = Hub::new_from_top(hub);
+        let client = hub.client()?;
+        let scope = hub.configure_scope(|scope| scope.clone());
+        Some(Self { client, scope })
+    }
+
+    fn fork(&self, tag: impl FnOnce(&mut Scope)) -> Option<Hub> {
+        if !self.client.is_enabled() {
+            return None;
+        }
+        let mut scope = self.scope.clone();
+        tag(&mut scope);
+        Some(Hub::new(Some(Arc::clone(&self.client)), Arc::new(scope)))
+    }
+}
+
+/// Where the current hub has an enabled client.
+fn fork_current(tag: impl FnOnce(&mut Scope)) -> Option<Hub> {
+    let current = Hub::current();
+    if !current.client()?.is_enabled() {
+        return None;
+    }
+    let hub = Hub::new_from_top(current);
+    hub.configure_scope(tag);
+    Some(hub)
+}
+
+/// Keeps a scope current until it is dropped; without a scope, changes nothing.
+///
+/// It stays private: held across an `.await`, it would hand its ID to whatever the thread polls
+/// next.
+struct Entered<'a> {
+    /// The scope changes places with the one that was current, and moves back in the end: no
+    /// reference is counted on the way.
+    slot: Option<&'a mut Option<TransactionIdScope>>,
+    _hub: Option<HubSwitchGuard>,
+}
+
+impl<'a> Entered<'a> {
+    fn new(slot: &'a mut Option<TransactionIdScope>) -> Self {
+        let Some(scope) = slot else {
+            return Self { slot: None, _hub: None };
+        };
+        let hub = scope.hub.as_ref().filter(|_| HUB_IS_ALIVE.try_with(|_| ()).is_ok());
+        let hub = hub.map(|hub| HubSwitchGuard::new(Arc::clone(hub)));
+        swap_current(slot);
+        Self { slot: Some(slot), _hub: hub }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = &mut self.slot {
+            swap_current(slot);
+        }
+    }
+}
+
+fn swap_current(slot: &mut Option<TransactionIdScope>) {
+    // A thread that is ending may have no place for it any more: then nothing is current.
+    let _ = CURRENT.try_with(|current| *slot = current.replace(slot.take()));
+}
+
+pin_project! {
+    /// A future or a body that is polled, and dropped, in a [`TransactionIdScope`].
+    ///
+    /// Made by [`TransactionIdScope::bind`] and [`InScope::fork`]; the server layer uses it for
+    /// what it wraps. One that was made by `Default` is in no scope and passes everything on.
+    #[derive(Debug)]
+    #[must_use = "futures and bodies do nothing unless polled"]
+    pub struct InScope<T> {
+        // Taken only on the way out, so that the value can be dropped where it was polled.
+        #[pin]
+        inner: Option<T>,
+        scope: Option<TransactionIdScope>,
+    }
+
+    impl<T> PinnedDrop for InScope<T> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _entered = Entered::new(this.scope);
+            this.inner.set(None);
+        }
+    }
+}
+
+impl<T> InScope<T> {
+    /// Binds `inner` to a [fork](TransactionIdScope::fork) of the current scope; where there is
+    /// none, it runs as it is.
+    ///
+    /// ```
+    /// # async fn handler() {
+    /// use tower_transaction_id::InScope;
+    ///
+    /// tokio::spawn(InScope::fork(async {
+    ///     // Still the transaction ID of the request, on a hub of the task's own.
+    /// }));
+    /// # }
+    /// ```
+    pub fn fork(inner: T) -> Self {
+        Self { inner: Some(inner), scope: TransactionIdScope::fork() }
+    }
+
+    /// The scope, where it is in one.
+    #[must_use]
+    pub fn scope(&self) -> Option<&TransactionIdScope> {
+        self.scope.as_ref()
+    }
+
+    /// Puts `inner` in `scope`.
+    pub(crate) fn new(scope: Option<TransactionIdScope>, inner: T) -> Self {
+        Self { inner: Some(inner), scope }
+    }
+
+    /// Makes a value inside `scope` and binds it.
+    pub(crate) fn start(mut scope: Option<TransactionIdScope>, make: impl FnOnce() -> T) -> Self {
+        let entered = Entered::new(&mut scope);
+        let inner = make();
+        drop(entered);
+        Self::new(scope, inner)
+    }
+
+    /// Drops the value inside the scope, and hands the scope on.
+    pub(crate) fn finish(self: Pin<&mut Self>) -> Option<TransactionIdScope> {
+        let mut this = self.project();
+        let entered = Entered::new(this.scope);
+        this.inner.set(None);
+        drop(entered);
+        this.scope.take()
+    }
+}
+
+impl<T: Default> Default for InScope<T> {
+    fn default() -> Self {
+        Self::new(None, T::default())
+    }
+}
+
+impl<F: Future> Future for InScope<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let _entered = Entered::new(this.scope);
+        match this.inner.as_pin_mut() {
+            Some(inner) => inner.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<B: Body> Body for InScope<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        let _entered = Entered::new(this.scope);
+        match this.inner.as_pin_mut() {
+            Some(inner) => Poll::Ready(ready!(inner.poll_frame(cx))),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

@@ -1,0 +1,404 @@
+//! The server layer: reads or mints the ID, binds the request to it, echoes it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Extensions, HeaderMap, HeaderName, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use sentry::Hub;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::scope::BaseHub;
+use crate::{
+    InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
+    X_TRANSACTION_ID,
+};
+
+/// A [`Layer`] that gives each request its transaction ID: read from the header or minted, bound
+/// to a Sentry hub of the request's own, and echoed on the response.
+///
+/// Put it outermost: added **last** in axum, **first** in a `ServiceBuilder`. What does not reach
+/// this layer, such as the answer of a timeout around it, carries no ID.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use tower_transaction_id::{BindTransactionIdLayer, TransactionId};
+///
+/// async fn handler(id: TransactionId) -> String {
+///     format!("tell support this: {id}")
+/// }
+///
+/// let app: Router = Router::new()
+///     .route("/", get(handler))
+///     .layer(BindTransactionIdLayer::new());
+/// ```
+///
+/// # What happens to a request
+///
+/// 1. The header is read. An ID that is valid and [trusted](Self::trust) is kept as it is; else
+///    one is [made](Self::make_id). It is never a reason to refuse a request.
+/// 2. The request's header is set to it, so that what proxies the request passes it on.
+/// 3. A [`TransactionIdScope`] is opened, and the inner service called in it. The future and the
+///    response's body are polled in it, and dropped in it.
+/// 4. The response's header is set to it, on every status, whatever the inner service put there.
+///
+/// # Nested layers
+///
+/// A request is already bound when its header holds the ID of the scope that the thread is in: the
+/// layer then keeps that ID, whatever its trust, and opens nothing. Across a hop between two
+/// layers to another task (`Buffer`) the inner one decides by its own trust, and the echo of the
+/// outer one wins. Layers with different header names are independent of each other.
+pub struct BindTransactionIdLayer<M = MintTransactionId> {
+    config: Arc<Config<M>>,
+}
+
+struct Config<M> {
+    header_name: HeaderName,
+    make_id: M,
+    trust: Trust,
+    base: Option<Arc<BaseHub>>,
+}
+
+impl BindTransactionIdLayer {
+    /// Header `x-transaction-id`, [`TransactionId::mint`], every valid ID trusted, hubs forked
+    /// from whichever is current.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(Config {
+            header_name: X_TRANSACTION_ID,
+            make_id: MintTransactionId,
+            trust: Trust::always(),
+            base: None,
+        })
+    }
+}
+
+impl Default for BindTransactionIdLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<M> BindTransactionIdLayer<M> {
+    fn with(config: Config<M>) -> Self {
+        Self { config: Arc::new(config) }
+    }
+}
+
+impl<M: Clone> BindTransactionIdLayer<M> {
+    /// The header to read and to echo, in place of [`X_TRANSACTION_ID`].
+    #[must_use]
+    pub fn header_name(self, header_name: HeaderName) -> Self {
+        Self::with(Config { header_name, ..Arc::unwrap_or_clone(self.config) })
+    }
+
+    /// What makes the ID of a request that brings none. A tower-http `MakeRequestId` plugs in
+    /// through `FromMakeRequestId`.
+    #[must_use]
+    pub fn make_id<N: MakeTransactionId>(self, make_id: N) -> BindTransactionIdLayer<N> {
+        let Config { header_name, trust, base, .. } = Arc::unwrap_or_clone(self.config);
+        BindTransactionIdLayer::with(Config { header_name, make_id, trust, base })
+    }
+
+    /// Whose IDs are kept. A valid ID that is not trusted is recorded as the Sentry tag
+    /// `upstream_transaction_id`.
+    #[must_use]
+    pub fn trust(self, trust: Trust) -> Self {
+        Self::with(Config { trust, ..Arc::unwrap_or_clone(self.config) })
+    }
+
+    /// Starts each request from the client and the scope that `hub` has **now**, in place of those
+    /// of whichever hub is current when the request arrives.
+    ///
+    /// This is the stronger isolation: nothing that ran unscoped on a worker thread's hub can leak
+    /// into a request. It is also the faster way. In return, a later change of `hub` is not seen,
+    /// a client bound to it later included. A hub without a client leaves the default.
+    ///
+    /// ```
+    /// use sentry::Hub;
+    /// use tower_transaction_id::BindTransactionIdLayer;
+    ///
+    /// // after sentry::init
+    /// let layer = BindTransactionIdLayer::new().hub(Hub::main());
+    /// ```
+    #[must_use]
+    pub fn hub(self, hub: impl AsRef<Hub>) -> Self {
+        let base = BaseHub::new(hub).map(Arc::new);
+        Self::with(Config { base, ..Arc::unwrap_or_clone(self.config) })
+    }
+}
+
+impl<M: Clone> Clone for Config<M> {
+    fn clone(&self) -> Self {
+        Self {
+            header_name: self.header_name.clone(),
+            make_id: self.make_id.clone(),
+            trust: self.trust.clone(),
+            base: self.base.clone(),
+        }
+    }
+}
+
+impl<M> Clone for BindTransactionIdLayer<M> {
+    fn clone(&self) -> Self {
+        Self { config: Arc::clone(&self.config) }
+    }
+}
+
+impl<M> fmt::Debug for BindTransactionIdLayer<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BindTransactionIdLayer")
+            .field("header_name", &self.config.header_name)
+            .field("trust", &self.config.trust)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, M> Layer<S> for BindTransactionIdLayer<M> {
+    type Service = BindTransactionId<S, M>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        BindTransactionId { inner, config: Arc::clone(&self.config) }
+    }
+}
+
+/// Whose transaction IDs a [`BindTransactionIdLayer`] keeps.
+#[derive(Clone)]
+pub struct Trust(TrustKind);
+
+#[derive(Clone)]
+enum TrustKind {
+    Always,
+    Never,
+    When(Arc<Decide>),
+}
+
+type Decide = dyn Fn(&HeaderMap, &Extensions) -> bool + Send + Sync;
+
+impl Trust {
+    /// Every caller's. The default: to correlate what a browser did is the purpose.
+    #[must_use]
+    pub fn always() -> Self {
+        Self(TrustKind::Always)
+    }
+
+    /// No caller's, for an edge that faces the public. Further inside it would break the chain.
+    #[must_use]
+    pub fn never() -> Self {
+        Self(TrustKind::Never)
+    }
+
+    /// As `decide` says of each request that brings a valid ID: by a header that your proxy sets,
+    /// or by an extension such as axum's `ConnectInfo`.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
+    /// use tower_transaction_id::{BindTransactionIdLayer, Trust};
+    ///
+    /// let layer = BindTransactionIdLayer::new().trust(Trust::when(|_headers, extensions| {
+    ///     let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    ///     peer.is_some_and(|ConnectInfo(peer)| peer.ip().is_loopback())
+    /// }));
+    /// ```
+    #[must_use]
+    pub fn when<F>(decide: F) -> Self
+    where
+        F: Fn(&HeaderMap, &Extensions) -> bool + Send + Sync + 'static,
+    {
+        Self(TrustKind::When(Arc::new(decide)))
+    }
+
+    fn accepts<B>(&self, request: &Request<B>) -> bool {
+        match &self.0 {
+            TrustKind::Always => true,
+            TrustKind::Never => false,
+            TrustKind::When(decide) => decide(request.headers(), request.extensions()),
+        }
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            TrustKind::Always => "Trust::always()",
+            TrustKind::Never => "Trust::never()",
+            TrustKind::When(_) => "Trust::when(..)",
+        })
+    }
+}
+
+/// The [`Service`] of [`BindTransactionIdLayer`].
+pub struct BindTransactionId<S, M = MintTransactionId> {
+    inner: S,
+    config: Arc<Config<M>>,
+}
+
+impl<S> BindTransactionId<S> {
+    /// Wraps `inner` as [`BindTransactionIdLayer::new`] does.
+    pub fn new(inner: S) -> Self {
+        BindTransactionIdLayer::new().layer(inner)
+    }
+}
+
+impl<S, M> BindTransactionId<S, M> {
+    /// The service inside.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The service inside.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: Clone, M> Clone for BindTransactionId<S, M> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
+    }
+}
+
+impl<S: fmt::Debug, M> fmt::Debug for BindTransactionId<S, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BindTransactionId").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, M, ReqBody, ResBody> Service<Request<ReqBody>> for BindTransactionId<S, M>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    M: MakeTransactionId,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let (id, scope) = self.config.admit(&mut request);
+        ResponseFuture {
+            inner: InScope::start(scope, || self.inner.call(request)),
+            echo: Some((self.config.header_name.clone(), id)),
+        }
+    }
+}
+
+impl<M: MakeTransactionId> Config<M> {
+    /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
+    /// scope, unless the request is already in it.
+    fn admit<B>(&self, request: &mut Request<B>) -> (TransactionId, Option<TransactionIdScope>) {
+        let lines = request.headers().get_all(&self.header_name);
+        let has_one_line = lines.iter().nth(1).is_none();
+        let (id, scope, is_kept) = match TransactionId::from_lines(lines) {
+            Some(Ok(id)) if TransactionId::current().as_ref() == Some(&id) => (id, None, true),
+            Some(Ok(id)) if self.trust.accepts(request) => {
+                let scope = TransactionIdScope::open(id.clone(), self.base.as_deref(), None);
+                (id, Some(scope), true)
+            }
+            refused => {
+                // At debug level, since any client can cause it, and without the value, which is
+                // the client's.
+                #[cfg(feature = "tracing")]
+                if let Some(Err(why)) = &refused {
+                    tracing::debug!(rule = %why.rule(), len = why.len(), "transaction ID refused");
+                }
+                let id = self.make_id.make(request).unwrap_or_else(TransactionId::mint);
+                let upstream = refused.and_then(Result::ok);
+                let base = self.base.as_deref();
+                let scope = TransactionIdScope::open(id.clone(), base, upstream.as_ref());
+                (id, Some(scope), false)
+            }
+        };
+        if !(is_kept && has_one_line) {
+            set_header(request.headers_mut(), self.header_name.clone(), &id);
+        }
+        (id, scope)
+    }
+}
+
+/// Leaves `id` as the only line under `name`.
+pub(crate) fn set_header(headers: &mut HeaderMap, name: HeaderName, id: &TransactionId) {
+    // It fails only on a map that is full with 32,768 other names, and `insert` would panic.
+    let _ = headers.try_insert(name, id.header_value().clone());
+}
+
+pin_project! {
+    /// The response future of [`BindTransactionId`].
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: InScope<F>,
+        echo: Option<(HeaderName, TransactionId)>,
+    }
+}
+
+impl<F, ResBody, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<ResBody>, E>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Poll::Ready(result) = this.inner.as_mut().poll(cx) else {
+            return Poll::Pending;
+        };
+        let scope = this.inner.finish();
+        Poll::Ready(result.map(|mut response| {
+            if let Some((name, id)) = this.echo.take() {
+                set_header(response.headers_mut(), name, &id);
+            }
+            response.map(|body| ResponseBody { inner: InScope::new(scope, body) })
+        }))
+    }
+}
+
+pin_project! {
+    /// The response body of [`BindTransactionId`]: polled, and dropped, in the scope of its
+    /// request. Its length, its end and its trailers are the inner body's.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        inner: InScope<B>,
+    }
+}
+
+/// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self { inner: InScope::default() }
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.project().inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,126 @@
+//! Beside tower-http: the ID on `TraceLayer`'s spans, and its request ID generators as ours.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::Request;
+use tower_http::request_id::MakeRequestId;
+use tower_http::trace::MakeSpan;
+use tracing::field::Empty;
+use tracing::{Level, Span};
+
+use crate::{MakeTransactionId, TransactionId};
+
+/// A `MakeSpan` for tower-http's `TraceLayer` that records `transaction_id`, so that each log line
+/// of a request has it.
+///
+/// The span is named `request` and holds the method, the path without its query, the HTTP version
+/// and the ID. `TraceLayer` must stand inside
+/// [`BindTransactionIdLayer`](crate::BindTransactionIdLayer): outside, there is no ID yet and the
+/// field stays empty.
+///
+/// ```
+/// use axum::Router;
+/// use tower_http::trace::TraceLayer;
+/// use tower_transaction_id::{BindTransactionIdLayer, MakeTransactionIdSpan};
+///
+/// let app: Router = Router::new()
+///     .layer(TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()))
+///     .layer(BindTransactionIdLayer::new());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MakeTransactionIdSpan {
+    level: Level,
+}
+
+impl MakeTransactionIdSpan {
+    /// Spans of level `INFO`: a filter that lets a line of that level through would lose the ID
+    /// with a span of a lower one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { level: Level::INFO }
+    }
+
+    /// Spans of `level`.
+    #[must_use]
+    pub fn level(self, level: Level) -> Self {
+        Self { level }
+    }
+}
+
+impl Default for MakeTransactionIdSpan {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<B> MakeSpan<B> for MakeTransactionIdSpan {
+    fn make_span(&mut self, request: &Request<B>) -> Span {
+        // The level of a span is part of its call site.
+        macro_rules! span {
+            ($level:expr) => {
+                tracing::span!(
+                    $level,
+                    "request",
+                    method = %request.method(),
+                    path = request.uri().path(),
+                    version = ?request.version(),
+                    transaction_id = Empty,
+                )
+            };
+        }
+        let span = match self.level {
+            Level::ERROR => span!(Level::ERROR),
+            Level::WARN => span!(Level::WARN),
+            Level::INFO => span!(Level::INFO),
+            Level::DEBUG => span!(Level::DEBUG),
+            Level::TRACE => span!(Level::TRACE),
+        };
+        if let Some(id) = TransactionId::current() {
+            span.record(crate::TAG, id.as_str());
+        }
+        span
+    }
+}
+
+/// A tower-http `MakeRequestId` as the generator of
+/// [`BindTransactionIdLayer::make_id`](crate::BindTransactionIdLayer::make_id).
+///
+/// What it yields is held to the rules of [`TransactionId`]; where it yields nothing valid, an ID is
+/// minted. The generator is shared by all clones of the service, behind a lock.
+///
+/// ```
+/// use tower_http::request_id::MakeRequestUuid;
+/// use tower_transaction_id::{BindTransactionIdLayer, FromMakeRequestId};
+///
+/// let layer = BindTransactionIdLayer::new().make_id(FromMakeRequestId::new(MakeRequestUuid));
+/// ```
+pub struct FromMakeRequestId<M>(Arc<Mutex<M>>);
+
+impl<M: MakeRequestId> FromMakeRequestId<M> {
+    /// Adapts `make_request_id`.
+    pub fn new(make_request_id: M) -> Self {
+        Self(Arc::new(Mutex::new(make_request_id)))
+    }
+}
+
+impl<M: MakeRequestId> MakeTransactionId for FromMakeRequestId<M> {
+    fn make<B>(&self, request: &Request<B>) -> Option<TransactionId> {
+        let mut make = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = make.make_request_id(request)?;
+        drop(make);
+        id.into_header_value().try_into().ok()
+    }
+}
+
+impl<M> Clone for FromMakeRequestId<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M> fmt::Debug for FromMakeRequestId<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromMakeRequestId").finish_non_exhaustive()
+    }
+}
