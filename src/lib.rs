@@ -1,4 +1,4 @@
-//! One transaction ID through every service.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "axum")]

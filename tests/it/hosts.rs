@@ -1,0 +1,150 @@
+//! Which hosts see the ID: a table, through the layer, for each kind of request.
+
+use http::{Request, Response};
+use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_transaction_id::{AllowedHosts, InjectTransactionIdLayer, TransactionIdScope};
+
+use crate::support::{Never, story};
+
+/// Sends `request` through the layer in a scope `mine`; the header lines that left.
+async fn sent(hosts: &AllowedHosts, request: Request<()>) -> Vec<String> {
+    let client = ServiceBuilder::new()
+        .layer(InjectTransactionIdLayer::new(hosts.clone()))
+        .service_fn(async |request: Request<()>| {
+            let lines = request.headers().get_all("x-transaction-id").iter();
+            let lines: Vec<_> = lines.map(|line| line.to_str().unwrap().to_owned()).collect();
+            Ok::<_, Never>(Response::new(lines))
+        });
+    let scope = TransactionIdScope::new("mine".parse().unwrap());
+    scope.bind(client.oneshot(request)).await.unwrap().into_body()
+}
+
+fn request(uri: &str, host: Option<&str>) -> Request<()> {
+    let request = Request::builder().uri(uri);
+    let request = match host {
+        Some(host) => request.header("host", host),
+        None => request,
+    };
+    request.body(()).unwrap()
+}
+
+#[test]
+fn the_parsed_host_decides() {
+    let exact = &["example.com"][..];
+    let suffix = &[".example.com"][..];
+    let both = &["example.com", ".example.com"][..];
+    let v4 = &["10.0.0.7"][..];
+    let v6 = &["[::1]"][..];
+    let bare_v6 = &["::1"][..];
+    let port = &["example.com:8443", "[::1]:8080"][..];
+    let https = &["example.com:443"][..];
+    let not_hosts =
+        &["https://example.com", "", ".", "*.example.com", "a b", "example.com:x", "..com"][..];
+    let table: &[(&[&str], &str, Option<&str>, bool)] = &[
+        (exact, "http://example.com/", None, true),
+        (exact, "http://EXAMPLE.com:8443/", None, true),
+        (exact, "http://example.com./", None, true),
+        (&["Example.COM."], "http://example.com/", None, true),
+        (exact, "http://notexample.com/", None, false),
+        (exact, "http://example.com.evil.test/", None, false),
+        (exact, "http://evil.test/?u=example.com", None, false),
+        (exact, "http://evil.test/http://example.com", None, false),
+        (exact, "http://example.com@evil.test/", None, false),
+        (exact, "http://example.com:80@evil.test/", None, false),
+        (exact, "http://evil.test@example.com/", None, true),
+        (exact, "http://api.example.com/", None, false),
+        (suffix, "http://api.example.com/", None, true),
+        (suffix, "http://a.b.EXAMPLE.com/", None, true),
+        (suffix, "http://example.com/", None, false),
+        (suffix, "http://notexample.com/", None, false),
+        (both, "http://example.com/", None, true),
+        (v4, "http://10.0.0.7:8080/", None, true),
+        (v4, "http://110.0.0.7/", None, false),
+        (&[".0.0.7"], "http://10.0.0.7/", None, false),
+        (v6, "http://[::1]:8080/", None, true),
+        (v6, "http://[0:0:0:0:0:0:0:1]/", None, true),
+        (bare_v6, "http://[::1]/", None, true),
+        (v6, "http://[::2]/", None, false),
+        (port, "http://example.com:8443/", None, true),
+        (port, "http://example.com/", None, false),
+        (port, "http://[::1]:8080/", None, true),
+        (port, "http://[::1]/", None, false),
+        (https, "https://example.com/", None, true),
+        (https, "http://example.com/", None, false),
+        (not_hosts, "https://example.com/", None, false),
+        // Without an authority the Host header decides.
+        (exact, "/path", Some("example.com"), true),
+        (exact, "/path", Some("example.com:8080"), true),
+        (exact, "/path", Some("evil.test"), false),
+        (exact, "/path", Some("example.com@evil.test"), false),
+        (exact, "/path", Some("evil.test@example.com"), false),
+        (v6, "/path", Some("[::1]:8080"), true),
+        (exact, "/path", None, false),
+        // With one it does not.
+        (exact, "http://evil.test/", Some("example.com"), false),
+        (exact, "http://example.com/", Some("evil.test"), true),
+    ];
+    story(|_| async move {
+        for (rules, uri, host, allowed) in table {
+            let hosts = AllowedHosts::only(*rules);
+            let lines = sent(&hosts, request(uri, *host)).await;
+            assert_eq!(lines, vec!["mine"; usize::from(*allowed)], "{rules:?} {uri} {host:?}");
+            // reqwest parses URLs by itself; the answers must be the same.
+            if let Ok(url) = reqwest::Url::parse(uri) {
+                assert_eq!(hosts.allows_url(&url), *allowed, "{rules:?} {uri}");
+            }
+            assert_eq!(sent(&AllowedHosts::any(), request(uri, *host)).await, ["mine"], "{uri}");
+        }
+
+        let mut two_hosts = request("/path", Some("example.com"));
+        two_hosts.headers_mut().append("host", "evil.test".parse().unwrap());
+        assert!(sent(&AllowedHosts::only(exact), two_hosts).await.is_empty());
+    });
+}
+
+#[test]
+fn to_other_hosts_our_id_is_taken_off_and_everything_else_stays() {
+    story(|_| async {
+        let hosts = AllowedHosts::only(["example.com"]);
+        // A handler that forwards all headers of its own request.
+        let forward = |lines: &[&str]| {
+            let mut request = request("http://evil.test/", None);
+            for line in lines {
+                request.headers_mut().append("x-transaction-id", line.parse().unwrap());
+            }
+            request
+        };
+        assert!(sent(&hosts, forward(&["mine"])).await.is_empty());
+        assert!(sent(&hosts, forward(&["mine", "mine"])).await.is_empty());
+        assert_eq!(sent(&hosts, forward(&["theirs"])).await, ["theirs"]);
+        assert_eq!(sent(&hosts, forward(&["a b", "mine", "theirs"])).await, ["a b", "theirs"]);
+    });
+}
+
+#[test]
+fn to_an_allowed_host_a_valid_header_is_kept_and_any_other_is_replaced() {
+    story(|_| async {
+        let hosts = AllowedHosts::only(["example.com"]);
+        for (lines, leaves) in [
+            (&["theirs"][..], &["theirs"][..]),
+            (&["not valid"], &["mine"]),
+            (&["one", "another"], &["mine"]),
+            (&["undefined"], &["mine"]),
+        ] {
+            let mut request = request("http://example.com/", None);
+            for line in lines {
+                request.headers_mut().append("x-transaction-id", line.parse().unwrap());
+            }
+            assert_eq!(sent(&hosts, request).await, leaves, "of {lines:?}");
+        }
+    });
+}
+
+#[test]
+fn a_service_is_asked_for_any_kind_of_request_at_once() {
+    fn serves<R, S: Service<R>>(_: &S) {}
+    let client = ServiceBuilder::new()
+        .layer(InjectTransactionIdLayer::new(AllowedHosts::any()))
+        .service(reqwest::Client::new());
+    serves::<reqwest::Request, _>(&client);
+}

@@ -1,0 +1,199 @@
+//! Which incoming values are kept and which lead to a new ID, seen from a socket.
+
+use axum::Router;
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue};
+use std::collections::HashSet;
+use tower_transaction_id::{
+    BindTransactionIdLayer, FromMakeRequestId, MakeTransactionId, Rule, TransactionId,
+};
+use uuid::Uuid;
+
+use crate::support::{capture, echo, get_with_ids, serve, story};
+
+/// Captures, and answers with the header lines that it saw.
+async fn handler(headers: HeaderMap) -> String {
+    capture("handled");
+    let lines = headers.get_all("x-transaction-id").iter();
+    lines.map(|line| line.to_str().unwrap()).collect::<Vec<_>>().join("|")
+}
+
+#[test]
+fn an_incoming_value_is_kept_byte_for_byte_or_replaced() {
+    let long = "a".repeat(200);
+    let too_long = "a".repeat(201);
+    let huge = "a".repeat(60 * 1024);
+    // The lines of the header, and which of them is kept.
+    let table: &[(&[&[u8]], Option<&str>)] = &[
+        (&[], None),
+        (&[b""], None),
+        (&[b"   "], None),
+        (&[b"7e57d004-2b97-4e7a-b45f-5387367791cd"], Some("7e57d004-2b97-4e7a-b45f-5387367791cd")),
+        (&[b"7E57D004-2B97-4E7A-B45F-5387367791CD"], Some("7E57D004-2B97-4E7A-B45F-5387367791CD")),
+        (&[b"7e57d0042b974e7ab45f5387367791cd"], Some("7e57d0042b974e7ab45f5387367791cd")),
+        (&[b"7E57D0042B974E7AB45F5387367791CD"], Some("7E57D0042B974E7AB45F5387367791CD")),
+        (
+            &[b"urn:uuid:7e57d004-2b97-4e7a-b45f-5387367791cd"],
+            Some("urn:uuid:7e57d004-2b97-4e7a-b45f-5387367791cd"),
+        ),
+        (&[b"{7e57d004-2b97-4e7a-b45f-5387367791cd}"], None),
+        (&[b"01ARZ3NDEKTSV4RRFFQ69G5FAV"], Some("01ARZ3NDEKTSV4RRFFQ69G5FAV")),
+        (&[b"k3j9x0q2z"], Some("k3j9x0q2z")),
+        (
+            &[b"Root=1-67891233-abcdef012345678912345678"],
+            Some("Root=1-67891233-abcdef012345678912345678"),
+        ),
+        (&[b"abcxyz@ABCXYZ-0123456789"], Some("abcxyz@ABCXYZ-0123456789")),
+        (&[b"kZ0T-9dA~_x/y+w=="], Some("kZ0T-9dA~_x/y+w==")),
+        (&[long.as_bytes()], Some(&long)),
+        (&[too_long.as_bytes()], None),
+        (&[huge.as_bytes()], None),
+        (&[b"two words"], None),
+        (&[b"a\tb"], None),
+        (&[b"a1,b2"], None),
+        (&[b"twice", b"twice"], Some("twice")),
+        (&[b"one", b"another"], None),
+        (&[b"caf\xe9"], None),
+        (&["caf\u{e9}".as_bytes()], None),
+        (&[b"\"quoted\""], None),
+        (&[b"it's"], None),
+        (&[b"<script>alert(1)</script>"], None),
+        (&[b"a%0d%0aset-cookie:x"], None),
+        (&[b"${jndi:ldap://evil.test/x}"], None),
+        (&[b";;;"], None),
+        (&[b"../../etc/passwd"], None),
+        (&[b"https://a.test/x"], None),
+        (&[b"--------------------"], None),
+        (&[b"undefined"], None),
+        (&[b"NULL"], None),
+        (&[b"NaN"], None),
+        (&[b"None"], None),
+        (&[b"nil"], None),
+        (&[b"nilly"], Some("nilly")),
+        (&[b"00000000-0000-0000-0000-000000000000"], None),
+        (&[b"0"], None),
+        (&[b"1"], Some("1")),
+    ];
+    story(|sentry| async move {
+        let app = Router::new().route("/", get(handler)).layer(BindTransactionIdLayer::new());
+        let address = serve(app).await;
+        let mut minted = HashSet::new();
+        for (lines, kept) in table {
+            let shown: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
+            let response = get_with_ids(address, lines).await;
+            assert!(response.starts_with("HTTP/1.1 200"), "{shown:?} was answered {response}");
+            let id = echo(&response);
+            if let Some(kept) = kept {
+                assert_eq!(id, *kept, "of {shown:?}");
+            } else {
+                assert_eq!(id.len(), 32, "{shown:?} became {id}");
+                assert!(id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{id}");
+                assert!(minted.insert(id.to_owned()), "{id} was minted twice");
+            }
+            let seen = response.split("\r\n\r\n").nth(1).unwrap();
+            assert!(seen.contains(id), "the handler of {shown:?} saw {seen}");
+            assert!(!seen.contains('|'), "the handler of {shown:?} saw more than one line: {seen}");
+            assert_eq!(sentry.take(), [("handled".to_owned(), Some(id.to_owned()))]);
+        }
+    });
+}
+
+#[test]
+fn an_error_names_the_rule_and_the_length_but_never_the_value() {
+    let too_long = "x".repeat(201);
+    let rejected = [
+        ("", Rule::Length, 0),
+        (too_long.as_str(), Rule::Length, 201),
+        ("secret value", Rule::Bytes, 12),
+        ("0-0", Rule::Meaning, 3),
+        ("secret..secret", Rule::Path, 14),
+        ("secret://secret", Rule::Url, 15),
+        ("Undefined", Rule::Placeholder, 9),
+    ];
+    for (value, rule, len) in rejected {
+        let error = value.parse::<TransactionId>().unwrap_err();
+        assert_eq!((error.rule(), error.len()), (rule, len));
+        let printed = format!("{error} {error:?}");
+        assert!(printed.contains(&len.to_string()), "{printed}");
+        assert!(!printed.contains("secret") && !printed.contains("xxx"), "{printed}");
+    }
+}
+
+#[test]
+fn an_id_is_the_same_in_all_its_forms() {
+    let id: TransactionId = "Order:7/b".parse().unwrap();
+    assert_eq!(id.to_string(), "Order:7/b");
+    assert_eq!(format!("{id:>12}"), "   Order:7/b");
+    assert_eq!(format!("{id:?}"), r#"TransactionId("Order:7/b")"#);
+    assert_eq!(id.header_value(), "Order:7/b");
+    assert_eq!(TransactionId::try_from(id.header_value()).unwrap(), id);
+    assert_eq!(TransactionId::try_from(HeaderValue::from(id.clone())).unwrap(), id);
+    assert_eq!(id, "Order:7/b");
+    assert_ne!(id, "order:7/b");
+
+    // A value that HTTP/2 marked as sensitive prints like any other.
+    let mut sensitive = HeaderValue::from_static("7-sensitive");
+    sensitive.set_sensitive(true);
+    let id = TransactionId::try_from(sensitive).unwrap();
+    assert_eq!(format!("{:?}", id.header_value()), r#""7-sensitive""#);
+
+    let uuid = Uuid::from_u128(0x7e57_d004_2b97_4e7a_b45f_5387_3677_91cd);
+    assert_eq!(TransactionId::from(uuid), "7e57d0042b974e7ab45f5387367791cd");
+    let in_place_of_nil = TransactionId::from(Uuid::nil());
+    assert!(in_place_of_nil.as_str().parse::<TransactionId>().is_ok());
+}
+
+#[derive(Clone)]
+struct FromQuery;
+
+impl MakeTransactionId for FromQuery {
+    fn make<B>(&self, request: &http::Request<B>) -> Option<TransactionId> {
+        request.uri().query()?.parse().ok()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Counter(u32);
+
+impl tower_http::request_id::MakeRequestId for Counter {
+    fn make_request_id<B>(
+        &mut self,
+        _: &http::Request<B>,
+    ) -> Option<tower_http::request_id::RequestId> {
+        self.0 += 1;
+        let value = match self.0 {
+            3 => HeaderValue::from_static("not valid"),
+            4 => return None,
+            n => HeaderValue::from_str(&format!("count-{n}")).unwrap(),
+        };
+        Some(value.into())
+    }
+}
+
+#[test]
+fn generators_of_ones_own_and_of_tower_http_are_held_to_the_rules() {
+    story(|_| async {
+        let layer = BindTransactionIdLayer::new().make_id(FromQuery);
+        let app = Router::new().route("/", get(handler)).layer(layer);
+        let address = serve(app).await;
+        let client = reqwest::Client::new();
+        let get = async |path: &str| {
+            let response = client.get(format!("http://{address}{path}")).send().await.unwrap();
+            crate::support::echoed(response.headers())
+        };
+        assert_eq!(get("/?mine").await, "mine");
+        assert_eq!(get("/").await.len(), 32);
+
+        let layer = BindTransactionIdLayer::new().make_id(FromMakeRequestId::new(Counter(0)));
+        let app = Router::new().route("/", axum::routing::get(handler)).layer(layer);
+        let address = serve(app).await;
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            // Each connection has a clone of the service; the counter must not start anew.
+            ids.push(echo(&get_with_ids(address, &[]).await).to_owned());
+        }
+        assert_eq!(ids[..2], ["count-1", "count-2"]);
+        assert_eq!((ids[2].len(), ids[3].len()), (32, 32));
+        assert_eq!(ids[4], "count-5");
+    });
+}

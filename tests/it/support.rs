@@ -1,0 +1,150 @@
+//! What the stories share: a Sentry client that keeps its events, servers on loopback, raw HTTP.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use sentry::protocol::Event;
+use sentry::test::TestTransport;
+use sentry::{ClientOptions, Hub, Level};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// An enabled Sentry client on a hub of its own, so that tests which run side by side do not see
+/// each other's events.
+pub(crate) struct Sentry {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) transport: Arc<TestTransport>,
+}
+
+impl Sentry {
+    pub(crate) fn new() -> Self {
+        Self::with_options(ClientOptions::new())
+    }
+
+    pub(crate) fn with_options(options: ClientOptions) -> Self {
+        let transport = TestTransport::new();
+        let options = options.dsn("https://public@sentry.invalid/1").transport(transport.clone());
+        let hub = Arc::new(Hub::new(Some(Arc::new(options.into())), Arc::default()));
+        Self { hub, transport }
+    }
+
+    /// The events so far, each as its message and its tag. They are gone afterwards.
+    pub(crate) fn take(&self) -> Vec<(String, Option<String>)> {
+        self.take_events().iter().map(|event| (text(event), tag(event, "transaction_id"))).collect()
+    }
+
+    pub(crate) fn take_events(&self) -> Vec<Event<'static>> {
+        self.transport.fetch_and_clear_events()
+    }
+
+    /// Waits until there are `count` events; fails after some seconds.
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<(String, Option<String>)> {
+        let mut seen = Vec::new();
+        for _ in 0..500 {
+            seen.extend(self.take());
+            if seen.len() >= count {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("only {} of {count} events came: {seen:?}", seen.len());
+    }
+}
+
+/// Runs a story on a single thread whose current hub is that of a fresh [`Sentry`].
+pub(crate) fn story<F, Fut>(tell: F) -> Fut::Output
+where
+    F: FnOnce(Arc<Sentry>) -> Fut,
+    Fut: Future,
+{
+    story_with(ClientOptions::new(), tell)
+}
+
+pub(crate) fn story_with<F, Fut>(options: ClientOptions, tell: F) -> Fut::Output
+where
+    F: FnOnce(Arc<Sentry>) -> Fut,
+    Fut: Future,
+{
+    let sentry = Arc::new(Sentry::with_options(options));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    Hub::run(sentry.hub.clone(), || runtime.block_on(tell(sentry.clone())))
+}
+
+pub(crate) fn text(event: &Event<'_>) -> String {
+    let exception = event.exception.last().and_then(|exception| exception.value.clone());
+    event.message.clone().or(exception).unwrap_or_default()
+}
+
+pub(crate) fn tag(event: &Event<'_>, key: &str) -> Option<String> {
+    event.tags.get(key).cloned()
+}
+
+pub(crate) fn capture(message: &str) {
+    sentry::capture_message(message, Level::Error);
+}
+
+/// Captures its name when it is dropped.
+pub(crate) struct CaptureOnDrop(pub &'static str);
+
+impl Drop for CaptureOnDrop {
+    fn drop(&mut self) {
+        capture(self.0);
+    }
+}
+
+/// Serves `app` on loopback until the runtime ends.
+pub(crate) async fn serve(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+/// A request in the very bytes given, and the whole response as text.
+pub(crate) async fn raw(address: SocketAddr, head: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head).await.unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    String::from_utf8_lossy(&response).into_owned()
+}
+
+/// `GET /` with the given header lines under `x-transaction-id`.
+pub(crate) async fn get_with_ids(address: SocketAddr, ids: &[&[u8]]) -> String {
+    let mut head = b"GET / HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n".to_vec();
+    for id in ids {
+        head.extend_from_slice(b"X-Transaction-ID: ");
+        head.extend_from_slice(id);
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    raw(address, &head).await
+}
+
+/// The values of all lines of a raw response under `name`, which is in lower case.
+pub(crate) fn header_lines<'a>(response: &'a str, name: &str) -> Vec<&'a str> {
+    let head = response.split("\r\n\r\n").next().unwrap_or_default();
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+}
+
+/// The one echoed ID of a raw response.
+pub(crate) fn echo(response: &str) -> &str {
+    match header_lines(response, "x-transaction-id")[..] {
+        [id] => id,
+        ref lines => panic!("not exactly one echo: {lines:?} in {response}"),
+    }
+}
+
+/// The echoed ID of a response, which must be the only one.
+pub(crate) fn echoed(headers: &http::HeaderMap) -> String {
+    let lines: Vec<_> = headers.get_all("x-transaction-id").iter().collect();
+    assert_eq!(lines.len(), 1, "not exactly one echo: {lines:?}");
+    lines[0].to_str().unwrap().to_owned()
+}
+
+pub(crate) type Never = Infallible;
