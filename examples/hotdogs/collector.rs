@@ -1,0 +1,60 @@
+//! A stand-in for Sentry: takes the envelopes of the SDKs and shows them as stories. What carries
+//! no transaction ID belongs to none and is not kept.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_ENCODING;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::{Stream, StreamExt};
+
+use crate::story::{Stories, Story};
+use crate::{assets, envelope};
+
+const LARGEST_ENVELOPE: usize = 1024 * 1024;
+
+pub(crate) fn router(stories: Arc<Stories>) -> Router {
+    Router::new()
+        .route("/api/{project}/envelope/", post(take))
+        .layer(DefaultBodyLimit::max(LARGEST_ENVELOPE))
+        .route("/live", get(live))
+        .route("/", get(async || assets::html(assets::STORIES_PAGE)))
+        .route("/stories.js", get(async || assets::script(assets::STORIES_SCRIPT)))
+        .route("/copy.js", get(async || assets::script(assets::COPY_SCRIPT)))
+        .route("/icon.svg", get(async || assets::icon()))
+        .route("/style.css", get(async || assets::style()))
+        .with_state(stories)
+}
+
+/// Where the SDKs deliver. The answer comes after the envelope was read: once a client has
+/// flushed, its part of the story is there.
+async fn take(State(stories): State<Arc<Stories>>, headers: HeaderMap, body: Bytes) -> Response {
+    // Neither the Rust nor the browser SDK compresses what it sends.
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    }
+    for (id, entry) in envelope::entries(&body) {
+        stories.add(id, entry);
+    }
+    axum::Json(serde_json::json!({})).into_response()
+}
+
+/// Every story until now, then each one again when it changes. A page that falls behind is cut
+/// off: it connects anew and gets them all.
+async fn live(
+    State(stories): State<Arc<Stories>>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let (kept, news) = stories.follow();
+    let news = BroadcastStream::new(news).map_while(Result::ok);
+    let events = tokio_stream::iter(kept)
+        .chain(news)
+        .map(|story: Story| Ok(Event::default().event("story").data(story.to_json().to_string())));
+    Sse::new(events).keep_alive(KeepAlive::default())
+}

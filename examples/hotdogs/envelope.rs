@@ -1,0 +1,198 @@
+//! From a Sentry envelope to entries of stories.
+//!
+//! It is read as plain JSON. The types of `sentry::protocol` are made for what the Rust SDK
+//! writes: item types that they do not know fail the envelope, and so do a browser's breadcrumbs,
+//! which are a list there and an object with a list in it here.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sentry::Level;
+use serde_json::Value;
+use tower_transaction_id::{TAG, TransactionId};
+
+use crate::story::{BROWSER, Crumb, Entry};
+
+/// Sentry's own limits are wider. A page of stories should stay one that can be read.
+const LONGEST_TEXT: usize = 300;
+const CAUSES: usize = 8;
+const BREADCRUMBS: usize = 12;
+
+/// The entries of an envelope, each with the ID that it carries. What has none, or cannot be
+/// read, is left out.
+pub(crate) fn entries(envelope: &[u8]) -> Vec<(TransactionId, Entry)> {
+    let mut entries = Vec::new();
+    for (header, payload) in items(envelope) {
+        let Ok(payload) = serde_json::from_slice::<Value>(payload) else { continue };
+        match header["type"].as_str() {
+            Some("event") => {
+                let id = payload["tags"][TAG].as_str().and_then(|id| id.parse().ok());
+                entries.extend(id.map(|id| (id, of_event(&payload))));
+            }
+            Some("log") => entries.extend(list(&payload["items"]).filter_map(of_log)),
+            Some("trace_metric") => entries.extend(list(&payload["items"]).filter_map(of_metric)),
+            _ => {}
+        }
+    }
+    entries
+}
+
+/// The items, header and payload, up to the first that ends before its time.
+fn items(envelope: &[u8]) -> impl Iterator<Item = (Value, &[u8])> {
+    let (_header, mut rest) = split_line(envelope);
+    std::iter::from_fn(move || {
+        let (header, payload) = split_line(rest);
+        let header: Value = serde_json::from_slice(header).ok()?;
+        // Without a length the payload is one line.
+        let length = match header["length"].as_u64() {
+            Some(length) => usize::try_from(length).ok()?,
+            None => split_line(payload).0.len(),
+        };
+        let (payload, after) = payload.split_at_checked(length)?;
+        rest = after.strip_prefix(b"\n").unwrap_or(after);
+        Some((header, payload))
+    })
+}
+
+fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&bytes[..end], &bytes[end + 1..]),
+        None => (bytes, &[]),
+    }
+}
+
+fn of_event(event: &Value) -> Entry {
+    let service = match event["server_name"].as_str() {
+        Some(name) => name,
+        None if event["platform"] == "javascript" => BROWSER,
+        None => "unnamed",
+    };
+    let exceptions: Vec<_> = values(&event["exception"]).collect();
+    // The outermost error comes last.
+    let mut errors = exceptions.iter().rev().map(|error| {
+        let value = error["value"].as_str().filter(|value| !value.is_empty());
+        let ty = error["type"].as_str().unwrap_or("Error");
+        value.map_or_else(|| text(ty), |value| text(&format!("{ty}: {value}")))
+    });
+    let entry = &event["logentry"];
+    let messages = [&event["message"], &entry["formatted"], &entry["message"]];
+    let message = || messages.iter().find_map(|message| message.as_str()).map(text);
+    let title = errors.next().or_else(message);
+    let causes = errors.take(CAUSES).collect();
+    let crumbs = values(&event["breadcrumbs"]).map(crumb).filter(|crumb| !crumb.text.is_empty());
+    let crumbs: Vec<_> = crumbs.collect();
+    Entry {
+        service: text(service),
+        kind: "event",
+        time: time(&event["timestamp"]),
+        level: level(&event["level"], Level::Error),
+        title: title.unwrap_or_else(|| "(without a message)".to_owned()),
+        causes,
+        place: exceptions.iter().rev().copied().chain(values(&event["threads"])).find_map(own_code),
+        breadcrumbs: crumbs[crumbs.len().saturating_sub(BREADCRUMBS)..].to_vec(),
+    }
+}
+
+/// The innermost frame of the service's own code.
+fn own_code(of: &Value) -> Option<String> {
+    let frames = of["stacktrace"]["frames"].as_array()?;
+    let frame = frames.iter().rev().find(|frame| frame["in_app"] == true)?;
+    let function = frame["function"].as_str().unwrap_or("?");
+    let file = frame["filename"].as_str().unwrap_or("?");
+    Some(text(&format!("{function} ({file}:{})", frame["lineno"])))
+}
+
+fn crumb(crumb: &Value) -> Crumb {
+    let data = |key: &str| plain(&crumb["data"][key]);
+    let message = match crumb["message"].as_str() {
+        Some(message) => text(message),
+        // The shape of an HTTP call in every SDK.
+        None => text(&format!("{} {} {}", data("method"), data("url"), data("status_code"))),
+    };
+    let category = [&crumb["category"], &crumb["type"]];
+    Crumb {
+        time: time(&crumb["timestamp"]),
+        level: level(&crumb["level"], Level::Info),
+        category: text(category.iter().find_map(|name| name.as_str()).unwrap_or("breadcrumb")),
+        text: message,
+    }
+}
+
+fn of_log(log: &Value) -> Option<(TransactionId, Entry)> {
+    line("log", log, level(&log["level"], Level::Info), &plain(&log["body"]))
+}
+
+fn of_metric(metric: &Value) -> Option<(TransactionId, Entry)> {
+    let title = format!("{} {}", plain(&metric["name"]), metric["value"]);
+    line("metric", metric, Level::Info, &title)
+}
+
+/// Logs and metrics have attributes in place of tags and of a server's name.
+fn line(
+    kind: &'static str,
+    item: &Value,
+    level: Level,
+    title: &str,
+) -> Option<(TransactionId, Entry)> {
+    let attribute = |key: &str| item["attributes"][key]["value"].as_str();
+    let id = attribute(TAG)?.parse().ok()?;
+    let entry = Entry {
+        service: text(attribute("server.address").unwrap_or(BROWSER)),
+        kind,
+        time: time(&item["timestamp"]),
+        level,
+        title: text(title),
+        causes: Vec::new(),
+        place: None,
+        breadcrumbs: Vec::new(),
+    };
+    Some((id, entry))
+}
+
+/// `{"values": [...]}`, or the list itself.
+fn values(value: &Value) -> impl Iterator<Item = &Value> {
+    list(value.get("values").unwrap_or(value))
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn level(value: &Value, otherwise: Level) -> Level {
+    match value.as_str() {
+        Some("trace") => Level::Debug,
+        Some("warn") => Level::Warning,
+        Some(name) => name.parse().unwrap_or(otherwise),
+        None => otherwise,
+    }
+}
+
+/// Seconds since 1970, and the time of arrival where it is anything else, or no year of ours.
+fn time(value: &Value) -> SystemTime {
+    match value.as_f64() {
+        Some(seconds) if (0.0..1e11).contains(&seconds) => {
+            UNIX_EPOCH + Duration::from_secs_f64(seconds)
+        }
+        _ => SystemTime::now(),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Others wrote it, and it goes to a terminal as well: no control characters, nothing that turns
+/// the direction of writing, not too long.
+fn text(original: &str) -> String {
+    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let safe = |c: char| if c.is_control() || turns(c) { ' ' } else { c };
+    let mut characters = original.trim().chars();
+    let mut text: String = characters.by_ref().take(LONGEST_TEXT).map(safe).collect();
+    if characters.next().is_some() {
+        text.push('…');
+    }
+    text
+}

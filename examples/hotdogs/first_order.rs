@@ -1,0 +1,76 @@
+//! The order that the shop places itself, and what its story has to show.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tower_transaction_id::{TransactionId, X_TRANSACTION_ID};
+
+use crate::story::Story;
+
+/// The services that report when the artisanal hot dog fails.
+const SERVICES: [&str; 2] = ["storefront", "kitchen"];
+
+#[derive(Debug)]
+pub(crate) struct FirstOrder {
+    pub(crate) id: TransactionId,
+    pub(crate) status: StatusCode,
+    echoed: Option<String>,
+    kitchen_id: Option<String>,
+}
+
+impl FirstOrder {
+    /// Orders what cannot be had, as the page would: mints an ID, sends it, reads the echo.
+    pub(crate) async fn place(storefront: SocketAddr) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20));
+        let id = TransactionId::mint();
+        let response = client
+            .build()?
+            .post(format!("http://{storefront}/orders"))
+            .header(X_TRANSACTION_ID, id.header_value())
+            .json(&json!({ "dog": "artisanal" }))
+            .send()
+            .await?;
+        let status = response.status();
+        let echoed = response.headers().get(X_TRANSACTION_ID);
+        let echoed = echoed.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let answer: Value = response.json().await?;
+        let kitchen_id = answer["kitchenId"].as_str().map(str::to_owned);
+        Ok(Self { id, status, echoed, kitchen_id })
+    }
+
+    /// What contradicts "one ID through both services" in the answer alone.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.status != StatusCode::BAD_GATEWAY {
+            faults.push(format!("the order was to fail with 502, and it was {}", self.status));
+        }
+        let services = [("storefront", &self.echoed), ("kitchen", &self.kitchen_id)];
+        for (service, echoed) in services {
+            match echoed {
+                Some(same) if same == self.id.as_str() => {}
+                Some(other) => faults.push(format!("the {service} worked under the ID {other}")),
+                None => faults.push(format!("the {service} echoed no ID")),
+            }
+        }
+        faults
+    }
+
+    /// What contradicts it in the stories: each service's errors belong under this ID, and under
+    /// no other.
+    pub(crate) fn faults_in(&self, stories: &[Story]) -> Vec<String> {
+        let mut faults = Vec::new();
+        for service in SERVICES {
+            let told = stories.iter().filter(|story| story.has_error_of(service));
+            let (here, elsewhere): (Vec<_>, Vec<_>) = told.partition(|story| story.id == self.id);
+            if here.is_empty() {
+                faults.push(format!("no error of the {service} stands under {}", self.id));
+            }
+            for story in elsewhere {
+                faults.push(format!("an error of the {service} stands under {}", story.id));
+            }
+        }
+        faults
+    }
+}

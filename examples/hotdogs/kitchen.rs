@@ -1,0 +1,121 @@
+//! The kitchen: a service, and a process, of its own.
+
+use std::error::Error;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use sentry::Breadcrumb;
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tower_http::trace::TraceLayer;
+use tower_transaction_id::{BindTransactionIdLayer, MakeTransactionIdSpan};
+
+use crate::menu::Dog;
+use crate::telemetry;
+
+/// Cooks until standard input ends, which it does when the shop closes or is no more.
+pub(crate) fn run() -> Result<(), String> {
+    let dsn = telemetry::dsn_from_env()?.ok_or("the kitchen is opened by the shop")?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let _sentry = telemetry::init("kitchen", dsn);
+    runtime.block_on(serve()).map_err(|error| format!("the kitchen cannot serve: {error}"))
+}
+
+async fn serve() -> std::io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    println!("{}", listener.local_addr()?);
+    axum::serve(listener, router()).with_graceful_shutdown(closing_time()).await
+}
+
+async fn closing_time() {
+    // Ctrl-C reaches every process of the terminal. Here it is only kept from killing: the shop
+    // decides, so that no order is torn and no report is lost.
+    let deaf = tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
+    let mut stdin = tokio::io::stdin();
+    let mut nothing = [0; 64];
+    while matches!(stdin.read(&mut nothing).await, Ok(read) if read > 0) {}
+    deaf.abort();
+}
+
+fn router() -> Router {
+    let trace = TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new());
+    Router::new().route("/cook", post(cook)).layer(trace).layer(BindTransactionIdLayer::new())
+}
+
+async fn cook(Json(ticket): Json<Value>) -> Response {
+    let Some(dog) = Dog::wanted(&ticket) else {
+        let answer = json!({ "error": "not on the menu" });
+        return (StatusCode::UNPROCESSABLE_ENTITY, Json(answer)).into_response();
+    };
+    match prepare(dog).await {
+        Ok(()) => Json(json!({ "cooked": dog.to_string() })).into_response(),
+        Err(failure) => {
+            sentry::capture_error(&failure);
+            let answer = json!({ "error": failure.to_string() });
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(answer)).into_response()
+        }
+    }
+}
+
+async fn prepare(dog: Dog) -> Result<(), DogNotServed> {
+    step(format!("bun warmed for the {dog}")).await;
+    step("sausage grilled".to_owned()).await;
+    top(dog).map_err(|source| DogNotServed { dog, source })?;
+    step("served".to_owned()).await;
+    Ok(())
+}
+
+async fn step(done: String) {
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    tracing::info!("{done}");
+    sentry::add_breadcrumb(Breadcrumb {
+        category: Some("cooking".to_owned()),
+        message: Some(done),
+        ..Breadcrumb::default()
+    });
+}
+
+/// Everything but the artisanal one gets the mustard from the bucket.
+fn top(dog: Dog) -> Result<(), OutOfMustard> {
+    match dog {
+        Dog::Classic | Dog::Veggie | Dog::Chili => Ok(()),
+        Dog::Artisanal => Err(OutOfMustard { jar: "hand-ground, with figs" }),
+    }
+}
+
+#[derive(Debug)]
+struct DogNotServed {
+    dog: Dog,
+    source: OutOfMustard,
+}
+
+impl fmt::Display for DogNotServed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no {} hot dog today", self.dog)
+    }
+}
+
+impl Error for DogNotServed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+#[derive(Debug)]
+struct OutOfMustard {
+    jar: &'static str,
+}
+
+impl fmt::Display for OutOfMustard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the mustard ({}) is used up", self.jar)
+    }
+}
+
+impl Error for OutOfMustard {}

@@ -1,0 +1,186 @@
+//! Opens the shop, places the first order, and closes again.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use axum::Router;
+use sentry::types::Dsn;
+use tokio::runtime::Runtime;
+
+use crate::first_order::FirstOrder;
+use crate::kitchen_process::KitchenProcess;
+use crate::options::Options;
+use crate::storefront::Storefront;
+use crate::story::Stories;
+use crate::{collector, telemetry, terminal};
+
+const STOREFRONT_PORT: u16 = 3000;
+const COLLECTOR_PORT: u16 = 3001;
+
+/// Runs the shop until it closes: whether the story came out as it should.
+pub(crate) fn run(options: &Options) -> Result<bool, String> {
+    let shop = Shop::prepare(options)?;
+    // Made before the reports start, and so dropped after the last one was sent: the collector
+    // that takes it runs here.
+    let runtime = Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
+    let _sentry = telemetry::init("storefront", shop.dsn.clone());
+    runtime.block_on(shop.open(options))
+}
+
+/// A shop that has its addresses and is not open yet.
+struct Shop {
+    listener: TcpListener,
+    dsn: Dsn,
+    /// None where the environment names a tracker.
+    collector: Option<(TcpListener, Arc<Stories>)>,
+}
+
+impl Shop {
+    fn prepare(options: &Options) -> Result<Self, String> {
+        // A run that nobody looks at takes no port that another one may want.
+        let usual = |port| if options.once { 0 } else { port };
+        let listener = match options.port {
+            Some(port) => listen(port)?,
+            None => listen(usual(STOREFRONT_PORT)).or_else(|_| listen(0))?,
+        };
+        if let Some(dsn) = telemetry::dsn_from_env()? {
+            return Ok(Self { listener, dsn, collector: None });
+        }
+        let collector = listen(usual(COLLECTOR_PORT)).or_else(|_| listen(0))?;
+        let dsn = format!("http://hotdogs@{}/1", address(&collector)?).parse();
+        let dsn = dsn.map_err(|error| format!("the collector has no DSN: {error}"))?;
+        let stories = Arc::new(Stories::new());
+        Ok(Self { listener, dsn, collector: Some((collector, stories)) })
+    }
+
+    async fn open(self, options: &Options) -> Result<bool, String> {
+        let mut stories_url = None;
+        let mut stories = None;
+        if let Some((listener, kept)) = self.collector {
+            stories_url = Some(format!("http://{}/", address(&listener)?));
+            serve(listener, collector::router(Arc::clone(&kept)))?;
+            stories = Some(kept);
+        }
+        let kitchen = KitchenProcess::open(&self.dsn).await?;
+        let storefront = address(&self.listener)?;
+        let router = Storefront::new(kitchen.address, options.client_layer, stories_url.clone());
+        let router = router.map_err(|error| format!("no way to the kitchen: {error}"))?.router();
+        serve(self.listener, router)?;
+
+        if options.once {
+            return once(storefront, kitchen, stories.as_deref()).await;
+        }
+        println!("The hot-dog shop is open.\n");
+        println!("  Order   http://{storefront}/");
+        match &stories_url {
+            Some(url) => println!("  Stories {url}"),
+            None => println!("  Stories in the tracker that SENTRY_DSN names"),
+        }
+        println!("  Ctrl-C  closes it\n");
+        day(storefront, kitchen, stories).await
+    }
+}
+
+/// One order, its story, and what is wrong with it.
+async fn once(
+    storefront: SocketAddr,
+    kitchen: KitchenProcess,
+    stories: Option<&Stories>,
+) -> Result<bool, String> {
+    let order = place(storefront).await?;
+    // Nobody has to guess how long reports take: a closed kitchen has sent its own.
+    kitchen.close().await?;
+    telemetry::flush().await;
+
+    let mut faults = order.faults();
+    if let Some(stories) = stories {
+        let stories = stories.all();
+        for story in &stories {
+            print!("{}", terminal::timeline(story));
+        }
+        faults.extend(order.faults_in(&stories));
+    } else {
+        println!("Search the tracker for transaction_id:{}", order.id);
+    }
+    println!();
+    if faults.is_empty() {
+        println!("One ID through storefront and kitchen.");
+    } else {
+        println!("Not one ID through storefront and kitchen:");
+        for fault in &faults {
+            println!("  - {fault}");
+        }
+    }
+    Ok(faults.is_empty())
+}
+
+/// The first order, and then whatever visitors want.
+async fn day(
+    storefront: SocketAddr,
+    mut kitchen: KitchenProcess,
+    stories: Option<Arc<Stories>>,
+) -> Result<bool, String> {
+    let shown_elsewhere = stories.is_none();
+    if let Some(stories) = stories {
+        tokio::spawn(terminal::follow(stories));
+    }
+    let order = place(storefront).await?;
+    if shown_elsewhere {
+        println!("Search the tracker for transaction_id:{}", order.id);
+    }
+    tokio::select! {
+        () = told_to_close() => println!("\nClosing."),
+        status = kitchen.ended() => {
+            let status = status.map_err(|error| error.to_string())?;
+            return Err(format!("the kitchen ended while the shop was open: {status}"));
+        }
+    }
+    kitchen.close().await?;
+    Ok(true)
+}
+
+async fn place(storefront: SocketAddr) -> Result<FirstOrder, String> {
+    let order = FirstOrder::place(storefront).await;
+    let order = order.map_err(|error| format!("the storefront does not answer: {error}"))?;
+    println!("Ordered one artisanal hot dog: {}, X-Transaction-ID {}", order.status, order.id);
+    Ok(order)
+}
+
+fn listen(port: u16) -> Result<TcpListener, String> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .map_err(|error| format!("cannot listen on 127.0.0.1:{port}: {error}"))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
+    listener.local_addr().map_err(|error| format!("a listener without an address: {error}"))
+}
+
+fn serve(listener: TcpListener, router: Router) -> Result<(), String> {
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(listener))
+        .map_err(|error| format!("cannot serve: {error}"))?;
+    tokio::spawn(async { axum::serve(listener, router).await });
+    Ok(())
+}
+
+async fn told_to_close() {
+    let interrupted = async {
+        // Without a handler for it, Ctrl-C ends the process as ever.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                () = interrupted => {}
+                _ = terminated.recv() => {}
+            }
+            return;
+        }
+    }
+    interrupted.await;
+}

@@ -1,0 +1,198 @@
+//! What the collector keeps: one story for each transaction ID.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sentry::Level;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tower_transaction_id::TransactionId;
+
+/// Anybody may post to the collector: its memory is bounded in every direction.
+const STORIES: usize = 100;
+const ENTRIES_OF_A_STORY: usize = 50;
+
+/// What the reports of a page are filed under: they name no server.
+pub(crate) const BROWSER: &str = "browser";
+
+/// How long before the first server heard of it an order began, at most.
+const BEFORE_THE_ORDER: Duration = Duration::from_secs(1);
+
+/// What one service reported: an event, a log line or a metric.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) service: String,
+    pub(crate) kind: &'static str,
+    pub(crate) time: SystemTime,
+    pub(crate) level: Level,
+    pub(crate) title: String,
+    /// The errors below this one, outermost first.
+    pub(crate) causes: Vec<String>,
+    /// The innermost line of the service's own code.
+    pub(crate) place: Option<String>,
+    pub(crate) breadcrumbs: Vec<Crumb>,
+}
+
+impl Entry {
+    pub(crate) fn is_error(&self) -> bool {
+        self.kind == "event" && matches!(self.level, Level::Error | Level::Fatal)
+    }
+}
+
+/// What the service had done before.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Crumb {
+    pub(crate) time: SystemTime,
+    pub(crate) level: Level,
+    pub(crate) category: String,
+    pub(crate) text: String,
+}
+
+/// Everything that was reported under one ID, in order of time.
+#[derive(Clone, Debug)]
+pub(crate) struct Story {
+    pub(crate) id: TransactionId,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) left_out: usize,
+}
+
+impl Story {
+    pub(crate) fn has_error_of(&self, service: &str) -> bool {
+        self.entries.iter().any(|entry| entry.service == service && entry.is_error())
+    }
+
+    fn add(&mut self, entry: Entry) {
+        if self.entries.len() == ENTRIES_OF_A_STORY {
+            self.left_out += 1;
+            return;
+        }
+        let place = self.entries.partition_point(|earlier| earlier.time <= entry.time);
+        self.entries.insert(place, entry);
+    }
+
+    /// What happened, step by step: the entries, and between them what led there.
+    ///
+    /// A server's breadcrumbs are of one request. A page's are of the whole visit, so those from
+    /// before the order are left out.
+    pub(crate) fn lines(&self) -> Vec<Line<'_>> {
+        let crumbs = self.entries.iter().flat_map(|entry| {
+            entry.breadcrumbs.iter().map(|crumb| Line::Crumb(&entry.service, crumb))
+        });
+        let mut lines: Vec<_> = crumbs.chain(self.entries.iter().map(Line::Entry)).collect();
+        let servers = lines.iter().filter(|line| line.service() != BROWSER);
+        if let Some(start) = servers.map(Line::time).min() {
+            lines.retain(|line| match line {
+                Line::Crumb(BROWSER, crumb) => crumb.time + BEFORE_THE_ORDER >= start,
+                _ => true,
+            });
+        }
+        lines.sort_by_key(Line::time);
+        // Two events of one service tell of the same breadcrumbs.
+        lines.dedup_by(|one, other| match (one, other) {
+            (Line::Crumb(service, crumb), Line::Crumb(of, same)) => service == of && crumb == same,
+            _ => false,
+        });
+        lines
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let lines: Vec<_> = self.lines().into_iter().map(Line::to_json).collect();
+        json!({ "id": self.id.as_str(), "lines": lines, "leftOut": self.left_out })
+    }
+}
+
+/// One step of a story.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Line<'a> {
+    Crumb(&'a str, &'a Crumb),
+    Entry(&'a Entry),
+}
+
+impl Line<'_> {
+    pub(crate) fn service(&self) -> &str {
+        match self {
+            Self::Crumb(service, _) => service,
+            Self::Entry(entry) => &entry.service,
+        }
+    }
+
+    pub(crate) fn time(&self) -> SystemTime {
+        match self {
+            Self::Crumb(_, crumb) => crumb.time,
+            Self::Entry(entry) => entry.time,
+        }
+    }
+
+    fn to_json(self) -> Value {
+        let (service, time) = (self.service(), milliseconds(self.time()));
+        match &self {
+            Self::Crumb(_, Crumb { level, category, text, .. }) => json!({
+                "service": service,
+                "time": time,
+                "kind": "breadcrumb",
+                "level": level.to_string(),
+                "title": format!("{category}: {text}"),
+            }),
+            Self::Entry(Entry { kind, level, title, causes, place, .. }) => json!({
+                "service": service,
+                "time": time,
+                "kind": kind,
+                "level": level.to_string(),
+                "title": title,
+                "causes": causes,
+                "place": place,
+            }),
+        }
+    }
+}
+
+/// The stories of the day, and whoever follows them.
+#[derive(Debug)]
+pub(crate) struct Stories {
+    kept: Mutex<VecDeque<Story>>,
+    news: broadcast::Sender<Story>,
+}
+
+impl Stories {
+    pub(crate) fn new() -> Self {
+        Self { kept: Mutex::default(), news: broadcast::Sender::new(STORIES) }
+    }
+
+    pub(crate) fn add(&self, id: TransactionId, entry: Entry) {
+        let mut kept = self.lock();
+        let mut story = match kept.iter().position(|story| story.id == id) {
+            Some(place) => kept.remove(place),
+            None => None,
+        }
+        .unwrap_or_else(|| Story { id, entries: Vec::new(), left_out: 0 });
+        story.add(entry);
+        if kept.len() == STORIES {
+            kept.pop_front();
+        }
+        kept.push_back(story.clone());
+        // Sent under the lock, so that nobody hears of an older state after a newer one. It is
+        // no failure that nobody listens.
+        let _ = self.news.send(story);
+    }
+
+    /// The stories, the one that changed last at the end.
+    pub(crate) fn all(&self) -> Vec<Story> {
+        self.lock().iter().cloned().collect()
+    }
+
+    /// The stories until now, and each one anew that changes from now on.
+    pub(crate) fn follow(&self) -> (Vec<Story>, broadcast::Receiver<Story>) {
+        let kept = self.lock();
+        (kept.iter().cloned().collect(), self.news.subscribe())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Story>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

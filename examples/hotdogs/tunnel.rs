@@ -1,0 +1,62 @@
+//! What the page needs to report to Sentry: the settings of its SDK, the SDK itself, and a way
+//! for its events that ad blockers leave alone.
+
+use std::path::Path;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use sentry::Hub;
+use sentry::protocol::Envelope;
+use serde_json::{Value, json};
+
+use crate::assets;
+
+pub(crate) const LARGEST_ENVELOPE: usize = 1024 * 1024;
+
+/// `npm run build` puts it there.
+const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hotdogs/web/dist/sentry.js");
+
+/// Names the version of the SDK, for the build and for the hosted bundle.
+const PACKAGE: &str = include_str!("web/package.json");
+
+/// What the page asks for before anything else.
+pub(crate) fn settings(collector: Option<&str>) -> Value {
+    let version = serde_json::from_str::<Value>(PACKAGE)
+        .ok()
+        .and_then(|package| {
+            Some(package["devDependencies"]["@sentry/browser"].as_str()?.to_owned())
+        })
+        .unwrap_or_default();
+    let built = Path::new(BUNDLE).exists();
+    let sdk = if built {
+        "/sentry.js".to_owned()
+    } else {
+        format!("https://browser.sentry-cdn.com/{version}/bundle.min.js")
+    };
+    let dsn = Hub::main().client().and_then(|client| client.dsn().map(ToString::to_string));
+    json!({ "dsn": dsn, "sdk": sdk, "built": built, "stories": collector })
+}
+
+/// The SDK that was built next to the page. Read at each request, since it may be built while the
+/// shop is open.
+pub(crate) async fn sdk() -> Response {
+    match tokio::fs::read(BUNDLE).await {
+        Ok(bundle) => assets::script(bundle),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// Passes an envelope of the page on, as it is. It goes where the storefront's own events go: an
+/// envelope names a DSN too, and to follow that would let any visitor choose whom this server
+/// calls.
+pub(crate) async fn forward(envelope: Bytes) -> StatusCode {
+    let Some(client) = Hub::main().client() else { return StatusCode::SERVICE_UNAVAILABLE };
+    match Envelope::from_bytes_raw(envelope.into()) {
+        Ok(envelope) => {
+            client.send_envelope(envelope);
+            StatusCode::OK
+        }
+        Err(_) => StatusCode::BAD_REQUEST,
+    }
+}

@@ -1,0 +1,26 @@
+// What both pages need. Text is only ever set as text: much of it was written by others.
+
+export function element(name, className, ...children) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+}
+
+// A button that copies an ID. Where the clipboard is closed it selects what is shown of the ID.
+export function copyButton(text, shown) {
+  const button = element('button', 'copy', 'Copy');
+  button.type = 'button';
+  button.setAttribute('aria-label', `Copy the ID ${text}`);
+  button.addEventListener('click', async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = 'Copied';
+    } catch {
+      getSelection().selectAllChildren(shown);
+      button.textContent = 'Selected';
+    }
+    setTimeout(() => { button.textContent = 'Copy'; }, 2000);
+  });
+  return button;
+}

@@ -1,0 +1,76 @@
+// The stories of the collector, as they happen.
+import { copyButton, element } from '/copy.js';
+
+const stories = document.getElementById('stories');
+const shown = new Map();
+
+const live = new EventSource('/live');
+live.addEventListener('open', () => say('on', 'Live'));
+live.addEventListener('error', () => say('off', 'Not connected. Is the shop open?'));
+live.addEventListener('story', (event) => show(JSON.parse(event.data)));
+addEventListener('hashchange', choose);
+
+function say(state, text) {
+  const line = document.getElementById('live');
+  line.dataset.state = state;
+  line.textContent = text;
+}
+
+// A story comes whole each time it changes, the latest last.
+function show(story) {
+  const card = element('article', 'story', heading(story), element('ol', 'lines', ...story.lines.map(line)));
+  if (story.leftOut) card.append(element('p', 'quiet', `And ${story.leftOut} more.`));
+  const before = shown.get(story.id);
+  shown.set(story.id, card);
+  // The reader may be in the middle of it: what is shown already keeps its place.
+  if (before) before.replaceWith(card);
+  else stories.prepend(card);
+  choose();
+}
+
+function heading(story) {
+  const errors = story.lines.filter((line) => isError(line));
+  const services = new Set(errors.map((line) => line.service));
+  const count = `${plural(errors.length, 'error')} of ${plural(services.size, 'service')}`;
+  const id = element('code', 'id', story.id);
+  const link = element('a', '', id);
+  link.href = `#${story.id}`;
+  return element('header', '', element('h2', '', link), copyButton(story.id, id), element('p', 'quiet', count));
+}
+
+function line(line) {
+  const time = new Date(line.time);
+  const clock = element('time', '', time.toLocaleTimeString([], { hour12: false }), element('small', '', `.${String(time.getMilliseconds()).padStart(3, '0')}`));
+  clock.dateTime = time.toISOString();
+  const service = element('span', 'service', line.service);
+  const what = element('div', 'what', element('p', 'title', line.title));
+  const level = line.kind === 'log' || line.kind === 'metric' ? `${line.level} ${line.kind}` : line.level;
+  // Nearly every breadcrumb is of level info.
+  if (line.kind !== 'breadcrumb' || level !== 'info') what.prepend(element('span', 'level', level));
+  for (const cause of line.causes ?? []) what.append(element('p', 'cause', `because of ${cause}`));
+  if (line.place) what.append(element('p', 'place', `in ${line.place}`));
+  const item = element('li', `line ${isError(line) ? 'error' : line.kind}`, clock, service, what);
+  item.dataset.service = line.service;
+  return item;
+}
+
+// The address names one story, or none and so all of them.
+function choose() {
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const known = !wanted || shown.has(wanted);
+  for (const [id, card] of shown) card.hidden = Boolean(wanted) && id !== wanted;
+  document.getElementById('only').hidden = !wanted;
+  const none = document.getElementById('none');
+  none.hidden = wanted ? known : shown.size > 0;
+  none.textContent = wanted
+    ? `Nothing was reported under ${wanted} yet.`
+    : 'Nothing yet. It appears here when an order fails.';
+}
+
+function isError(line) {
+  return line.kind === 'event' && (line.level === 'error' || line.level === 'fatal');
+}
+
+function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
