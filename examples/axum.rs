@@ -1,0 +1,77 @@
+//! An axum service whose logs, Sentry events and response tell one transaction ID.
+//!
+//! ```sh
+//! cargo run --example axum
+//! ```
+
+use std::error::Error;
+
+use axum::routing::post;
+use axum::{Router, http::StatusCode};
+use sentry::{ClientOptions, Hub, Level, capture_message};
+use tokio::net::TcpListener;
+use tower_http::cors::{Any, CorsLayer};
+use tower_http::trace::TraceLayer;
+use tower_transaction_id::{
+    BindTransactionIdLayer, InScope, MakeTransactionIdSpan, TransactionId, X_TRANSACTION_ID,
+};
+
+/// The ID is an argument like any other.
+async fn order(id: TransactionId) -> (StatusCode, String) {
+    // A spawned task is no part of the request any more, unless it is told to be.
+    let email = tokio::spawn(InScope::fork(async {
+        capture_message("the mail server is away", Level::Warning);
+    }));
+    // Waited for only to keep the output in order.
+    email.await.expect("the task does not panic");
+
+    tracing::info!("out of mustard");
+    capture_message("out of mustard", Level::Error);
+    (StatusCode::SERVICE_UNAVAILABLE, format!("Sorry. Tell our support: {id}"))
+}
+
+fn shop() -> Router {
+    // A page of another origin may send the header, and may read it.
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_headers([X_TRANSACTION_ID])
+        .expose_headers([X_TRANSACTION_ID]);
+
+    // In axum, the layer that is added last is the outermost.
+    Router::new()
+        .route("/orders", post(order))
+        .layer(TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()))
+        .layer(BindTransactionIdLayer::new().hub(Hub::main()))
+        .layer(cors)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().without_time().with_target(false).init();
+
+    // Yours has a real DSN. Here each event is printed, and then dropped.
+    let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
+        println!("Sentry: {:?}, tagged {:?}", event.message.unwrap_or_default(), event.tags);
+        None
+    });
+    let _sentry = sentry::init(options);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/orders", listener.local_addr()?);
+    tokio::spawn(axum::serve(listener, shop()).into_future());
+
+    for sent in ["from-the-page-42", "undefined"] {
+        println!("\nA page orders with {sent:?}:");
+        let request = reqwest::Client::new().post(&url);
+        let response = request
+            .header("Origin", "http://page.example")
+            .header(X_TRANSACTION_ID, sent)
+            .send()
+            .await?;
+        for header in ["access-control-expose-headers", "x-transaction-id"] {
+            println!("{header}: {:?}", response.headers().get(header));
+        }
+        println!("{}, {}", response.status(), response.text().await?);
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! A program that calls services with reqwest: the call, and the caller's own error, share an ID.
+//!
+//! ```sh
+//! cargo run --example reqwest
+//! ```
+
+use std::error::Error;
+
+use axum::http::{HeaderMap, StatusCode, header::LOCATION};
+use axum::{Router, response::Redirect, routing::get};
+use reqwest::{Client, Method, Request, Url, redirect::Policy};
+use sentry::{ClientOptions, capture_error};
+use tokio::net::TcpListener;
+use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_transaction_id::{
+    AllowedHosts, InjectTransactionId, InjectTransactionIdLayer, TransactionId, TransactionIdScope,
+    X_TRANSACTION_ID,
+};
+
+fn client(hosts: AllowedHosts) -> reqwest::Result<InjectTransactionId<Client>> {
+    // reqwest follows redirects below the layer, with all headers: it has to know the hosts, too.
+    let allowed = hosts.clone();
+    let redirects = Policy::custom(move |attempt| {
+        if allowed.allows_url(attempt.url()) {
+            Policy::default().redirect(attempt)
+        } else {
+            attempt.stop()
+        }
+    });
+    let client = Client::builder().redirect(redirects).build()?;
+    Ok(ServiceBuilder::new().layer(InjectTransactionIdLayer::new(hosts)).service(client))
+}
+
+async fn order(client: &mut InjectTransactionId<Client>, url: Url) -> reqwest::Result<()> {
+    let request = Request::new(Method::GET, url);
+    let response = client.ready().await?.call(request).await?.error_for_status()?;
+    // A redirect that was not followed is an answer like any other.
+    println!("{}, not followed: {:?}", response.status(), response.headers().get(LOCATION));
+    Ok(())
+}
+
+/// The kitchen.
+async fn cook(headers: HeaderMap) -> StatusCode {
+    println!("kitchen: received {:?}", headers.get(X_TRANSACTION_ID));
+    StatusCode::SERVICE_UNAVAILABLE
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // Yours has a real DSN. Here each event is printed, and then dropped.
+    let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
+        let error = event.exception.last().and_then(|error| error.value.as_deref());
+        println!("Sentry: {:?}, tagged {:?}", error.unwrap_or_default(), event.tags);
+        None
+    });
+    let _sentry = sentry::init(options);
+
+    let kitchen = Router::new()
+        .route("/order", get(cook))
+        .route("/moved", get(async || Redirect::to("/order")))
+        .route("/partner", get(async || Redirect::to("http://partner.example/order")));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = Url::parse(&format!("http://{}/", listener.local_addr()?))?;
+    tokio::spawn(axum::serve(listener, kitchen).into_future());
+
+    let mut client = client(AllowedHosts::only(["127.0.0.1"]))?;
+    for path in ["order", "moved", "partner"] {
+        let url = url.join(path)?;
+        let scope = TransactionIdScope::new(TransactionId::mint());
+        println!("\nGET {}, working on {}", url.path(), scope.id());
+        // The scope holds all of the operation, and so what is captured after the call, too.
+        let operation = async {
+            if let Err(error) = order(&mut client, url).await {
+                capture_error(&error);
+            }
+        };
+        scope.bind(operation).await;
+    }
+    Ok(())
+}
