@@ -5,15 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::uri::{Authority, Uri};
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::scope::ambient_id;
+use crate::failures::{Capture, CaptureError};
+use crate::integration::Origin;
+use crate::message::{InboundResponse, OutboundRequest};
+use crate::outbound::{OutboundCall, Wanted};
+use crate::scope::{Opening, ambient_id, with_current};
 use crate::server::set_header;
-use crate::{AllowedHosts, InScope, TransactionId, TransactionIdScope, X_TRANSACTION_ID};
+use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope, X_TRANSACTION_ID};
 
 /// A [`Layer`] that puts the transaction ID on outbound requests, to the hosts that were allowed
 /// and to no others.
@@ -45,6 +48,9 @@ use crate::{AllowedHosts, InScope, TransactionId, TransactionIdScope, X_TRANSACT
 /// # }
 /// ```
 ///
+/// Only what is called through the layer carries the ID: `reqwest::Client`'s own `send` goes past
+/// it. Inside a scope the *call* must be, as in the `async` block above.
+///
 /// # Which ID
 ///
 /// The first of: a valid one that is already on the request, which is never overwritten; the
@@ -63,48 +69,126 @@ use crate::{AllowedHosts, InScope, TransactionId, TransactionIdScope, X_TRANSACT
 /// Where that can be somebody else's, set `redirect::Policy::none()`, or a policy that
 /// [stops there](AllowedHosts::allows_url). tower-http's `FollowRedirect` **outside** this layer has
 /// each hop decided anew.
-pub struct InjectTransactionIdLayer {
-    config: Arc<Config>,
+///
+/// # Sentry
+///
+/// A call made inside a scope leaves a [breadcrumb](Self::breadcrumbs) there. Opt in to have what
+/// fails [reported](Self::capture_failures), and to [continue the trace](Self::propagate_trace).
+pub struct InjectTransactionIdLayer<C = ()> {
+    config: Arc<Config<C>>,
 }
 
-#[derive(Clone)]
-struct Config {
+struct Config<C> {
     header_name: HeaderName,
     hosts: AllowedHosts,
+    capture: C,
+    breadcrumbs: bool,
+    propagate_trace: bool,
 }
 
 impl InjectTransactionIdLayer {
-    /// Header `x-transaction-id`, sent to `hosts`.
+    /// Header `x-transaction-id`, sent to `hosts`; breadcrumbs, no events, no tracing.
     #[must_use]
     pub fn new(hosts: AllowedHosts) -> Self {
-        Self { config: Arc::new(Config { header_name: X_TRANSACTION_ID, hosts }) }
+        Self::with(Config {
+            header_name: X_TRANSACTION_ID,
+            hosts,
+            capture: (),
+            breadcrumbs: true,
+            propagate_trace: false,
+        })
     }
+}
 
-    /// The header to set, in place of [`X_TRANSACTION_ID`].
-    #[must_use]
-    pub fn header_name(self, header_name: HeaderName) -> Self {
-        let config = Config { header_name, ..Arc::unwrap_or_clone(self.config) };
+impl<C> InjectTransactionIdLayer<C> {
+    fn with(config: Config<C>) -> Self {
         Self { config: Arc::new(config) }
     }
 }
 
-impl Clone for InjectTransactionIdLayer {
+impl<C: Clone> InjectTransactionIdLayer<C> {
+    /// The header to set, in place of [`X_TRANSACTION_ID`].
+    #[must_use]
+    pub fn header_name(self, header_name: HeaderName) -> Self {
+        Self::with(Config { header_name, ..Arc::unwrap_or_clone(self.config) })
+    }
+
+    /// Reports each call that fails as one Sentry event under its ID, in the shape of Sentry's own
+    /// HTTP clients: method, URL without its secrets, status, and the tag `peer_transaction_id`
+    /// where the other side echoed another ID.
+    ///
+    /// A call fails when the inner service does, or when it answers with one of the statuses of
+    /// `failures`. The event is captured by the hub that is current at the call, and never stands
+    /// for the failure of the request that made the call.
+    #[must_use]
+    pub fn capture_failures<K>(
+        self,
+        failures: Failures<K>,
+    ) -> InjectTransactionIdLayer<Failures<K>> {
+        let Config { header_name, hosts, breadcrumbs, propagate_trace, .. } =
+            Arc::unwrap_or_clone(self.config);
+        let capture = failures;
+        InjectTransactionIdLayer::with(Config {
+            header_name,
+            hosts,
+            capture,
+            breadcrumbs,
+            propagate_trace,
+        })
+    }
+
+    /// Whether each call inside a scope leaves a breadcrumb of type `http`: method, URL without
+    /// its secrets, status or reason, duration in milliseconds. On by default. A call outside any
+    /// scope leaves none: on the worker thread's own hub it would show in later requests.
+    #[must_use]
+    pub fn breadcrumbs(self, breadcrumbs: bool) -> Self {
+        Self::with(Config { breadcrumbs, ..Arc::unwrap_or_clone(self.config) })
+    }
+
+    /// Whether a call that is made while a Sentry span is active becomes a child span
+    /// `http.client` of it, and tells allowed hosts so by the header `sentry-trace`. Off by
+    /// default.
+    ///
+    /// A request that continues a trace by itself (`sentry-trace`, `traceparent`) keeps its
+    /// headers, and the sampling decision stays the span's. Without an active span nothing is
+    /// sent: the trace ID of the process would tie strangers together.
+    #[must_use]
+    pub fn propagate_trace(self, propagate_trace: bool) -> Self {
+        Self::with(Config { propagate_trace, ..Arc::unwrap_or_clone(self.config) })
+    }
+}
+
+impl<C: Clone> Clone for Config<C> {
+    fn clone(&self) -> Self {
+        Self {
+            header_name: self.header_name.clone(),
+            hosts: self.hosts.clone(),
+            capture: self.capture.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<C> Clone for InjectTransactionIdLayer<C> {
     fn clone(&self) -> Self {
         Self { config: Arc::clone(&self.config) }
     }
 }
 
-impl fmt::Debug for InjectTransactionIdLayer {
+impl<C: fmt::Debug> fmt::Debug for InjectTransactionIdLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InjectTransactionIdLayer")
             .field("header_name", &self.config.header_name)
             .field("hosts", &self.config.hosts)
+            .field("capture", &self.config.capture)
+            .field("breadcrumbs", &self.config.breadcrumbs)
+            .field("propagate_trace", &self.config.propagate_trace)
             .finish()
     }
 }
 
-impl<S> Layer<S> for InjectTransactionIdLayer {
-    type Service = InjectTransactionId<S>;
+impl<S, C> Layer<S> for InjectTransactionIdLayer<C> {
+    type Service = InjectTransactionId<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
         InjectTransactionId { inner, config: Arc::clone(&self.config) }
@@ -112,10 +196,9 @@ impl<S> Layer<S> for InjectTransactionIdLayer {
 }
 
 /// The [`Service`] of [`InjectTransactionIdLayer`].
-#[derive(Clone)]
-pub struct InjectTransactionId<S> {
+pub struct InjectTransactionId<S, C = ()> {
     inner: S,
-    config: Arc<Config>,
+    config: Arc<Config<C>>,
 }
 
 impl<S> InjectTransactionId<S> {
@@ -123,7 +206,9 @@ impl<S> InjectTransactionId<S> {
     pub fn new(inner: S, hosts: AllowedHosts) -> Self {
         InjectTransactionIdLayer::new(hosts).layer(inner)
     }
+}
 
+impl<S, C> InjectTransactionId<S, C> {
     /// The client inside.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -140,58 +225,103 @@ impl<S> InjectTransactionId<S> {
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for InjectTransactionId<S> {
+impl<S: Clone, C> Clone for InjectTransactionId<S, C> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for InjectTransactionId<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InjectTransactionId").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, R> Service<R> for InjectTransactionId<S>
+impl<S, R, C> Service<R> for InjectTransactionId<S, C>
 where
     S: Service<R>,
     R: OutboundRequest,
     S::Response: InboundResponse,
+    C: CaptureError<S::Error>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let minted = self.config.inject(&mut request);
-        let scope = minted.clone().map(TransactionIdScope::new);
-        ResponseFuture { inner: InScope::start(scope, || self.inner.call(request)), minted }
+        let is_allowed = self.config.hosts.allows_target(request.target());
+        let id = if is_allowed {
+            self.config.inject(request.headers_mut())
+        } else {
+            self.config.withhold(request.headers_mut())
+        };
+        let scope = id.minted().map(|id| {
+            let origin = Some(Origin::Minted(None));
+            TransactionIdScope::open(id.clone(), &Opening { origin, ..Opening::default() })
+        });
+        let mut watched = None;
+        let inner = InScope::start(scope, || {
+            watched = self.config.watch(&id, &mut request, is_allowed);
+            self.inner.call(request)
+        });
+        let config = Arc::clone(&self.config);
+        ResponseFuture { inner, minted: id.into_minted(), watched, config }
     }
 }
 
-impl Config {
-    /// Sets or removes the header of `request`. Returns the ID where one had to be minted.
-    fn inject<R: OutboundRequest>(&self, request: &mut R) -> Option<TransactionId> {
-        if !self.hosts.allows_target(request.target()) {
-            self.withhold(request.headers_mut());
-            return None;
+/// The ID of an outbound request.
+enum Id {
+    None,
+    Known(TransactionId),
+    Minted(TransactionId),
+}
+
+impl Id {
+    fn get(&self) -> Option<&TransactionId> {
+        match self {
+            Self::None => None,
+            Self::Known(id) | Self::Minted(id) => Some(id),
         }
-        let lines = request.headers().get_all(&self.header_name);
-        if let Some(Ok(_)) = TransactionId::from_lines(lines) {
-            return None;
+    }
+
+    fn minted(&self) -> Option<&TransactionId> {
+        match self {
+            Self::Minted(id) => Some(id),
+            Self::None | Self::Known(_) => None,
         }
-        let ambient = ambient_id();
-        let minted = ambient.is_none().then(TransactionId::mint);
-        if let Some(id) = ambient.as_ref().or(minted.as_ref()) {
-            set_header(request.headers_mut(), self.header_name.clone(), id);
+    }
+
+    fn into_minted(self) -> Option<TransactionId> {
+        match self {
+            Self::Minted(id) => Some(id),
+            Self::None | Self::Known(_) => None,
         }
-        minted
+    }
+}
+
+impl<C> Config<C> {
+    /// Sees to it that a request to an allowed host has an ID.
+    fn inject(&self, headers: &mut HeaderMap) -> Id {
+        if let Some(Ok(id)) = TransactionId::from_lines(headers.get_all(&self.header_name)) {
+            return Id::Known(id);
+        }
+        let id = ambient_id().map_or_else(|| Id::Minted(TransactionId::mint()), Id::Known);
+        if let Some(id) = id.get() {
+            set_header(headers, self.header_name.clone(), id);
+        }
+        id
     }
 
     /// Takes the current ID off a request to a host that may not see it.
-    fn withhold(&self, headers: &mut HeaderMap) {
+    fn withhold(&self, headers: &mut HeaderMap) -> Id {
         if !headers.contains_key(&self.header_name) {
-            return;
+            return TransactionId::current().map_or(Id::None, Id::Known);
         }
-        let Some(current) = ambient_id() else { return };
+        let Some(current) = ambient_id() else { return Id::None };
         let is_ours = |line: &HeaderValue| line == current.header_value();
         let lines = headers.get_all(&self.header_name);
         if lines.iter().any(is_ours) {
@@ -201,23 +331,55 @@ impl Config {
                 headers.append(&self.header_name, line);
             }
         }
+        Id::Known(current)
+    }
+}
+
+impl<C: Capture> Config<C> {
+    /// What is to be left in Sentry of this call, if anything.
+    fn watch<R: OutboundRequest>(
+        &self,
+        id: &Id,
+        request: &mut R,
+        is_allowed: bool,
+    ) -> Option<Box<OutboundCall>> {
+        let in_scope_of_caller =
+            || id.minted().is_none() && with_current(|scope| scope.hub().is_some()) == Some(true);
+        let wanted = Wanted {
+            breadcrumb: self.breadcrumbs && in_scope_of_caller(),
+            rules: self.capture.rules(),
+            span: self.propagate_trace,
+        };
+        let call = OutboundCall::new(id.get(), request.method(), || request.url(), &wanted)?;
+        if is_allowed {
+            call.propagate_trace(request.headers_mut());
+        }
+        Some(call)
     }
 }
 
 pin_project! {
     /// The response future of [`InjectTransactionId`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<F, C = ()> {
         #[pin]
         inner: InScope<F>,
         minted: Option<TransactionId>,
+        watched: Option<Box<OutboundCall>>,
+        config: Arc<Config<C>>,
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F>
+impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").field("minted", &self.minted).finish_non_exhaustive()
+    }
+}
+
+impl<F, C, R, E> Future for ResponseFuture<F, C>
 where
     F: Future<Output = Result<R, E>>,
     R: InboundResponse,
+    C: CaptureError<E>,
 {
     type Output = F::Output;
 
@@ -226,118 +388,18 @@ where
         let Poll::Ready(mut result) = this.inner.poll(cx) else {
             return Poll::Pending;
         };
+        if let Some(watched) = this.watched.take() {
+            match &result {
+                Ok(response) => {
+                    let name = &this.config.header_name;
+                    watched.responded(response.status(), response.headers(), name);
+                }
+                Err(error) => watched.failed(C::as_error(error)),
+            }
+        }
         if let (Ok(response), Some(id)) = (&mut result, this.minted.take()) {
             response.extensions_mut().insert(id);
         }
         Poll::Ready(result)
-    }
-}
-
-/// A request that [`InjectTransactionId`] can send: `http::Request<B>` and, with the feature
-/// `reqwest`, `reqwest::Request`.
-///
-/// Sealed: it is a list of types, not something to implement.
-#[diagnostic::on_unimplemented(
-    message = "`InjectTransactionId` cannot send a `{Self}`",
-    note = "it sends `http::Request<B>` and, with the feature `reqwest`, `reqwest::Request`"
-)]
-pub trait OutboundRequest: sealed::Outbound {}
-
-/// A response that [`InjectTransactionId`] can bring back: `http::Response<B>` and, with the
-/// feature `reqwest`, `reqwest::Response`.
-///
-/// Sealed: it is a list of types, not something to implement.
-#[diagnostic::on_unimplemented(
-    message = "`InjectTransactionId` cannot bring back a `{Self}`",
-    note = "it brings back `http::Response<B>` and, with the feature `reqwest`, `reqwest::Response`"
-)]
-pub trait InboundResponse: sealed::Inbound {}
-
-impl<T: sealed::Outbound> OutboundRequest for T {}
-impl<T: sealed::Inbound> InboundResponse for T {}
-
-mod sealed {
-    use super::{Extensions, HeaderMap};
-
-    #[allow(unreachable_pub)] // public in name only, so that nobody else can implement it
-    pub trait Outbound {
-        fn headers(&self) -> &HeaderMap;
-        fn headers_mut(&mut self) -> &mut HeaderMap;
-        /// Host and port that the request goes to, where they are known.
-        fn target(&self) -> Option<(&str, Option<u16>)>;
-    }
-
-    #[allow(unreachable_pub)]
-    pub trait Inbound {
-        fn extensions_mut(&mut self) -> &mut Extensions;
-    }
-}
-
-impl<B> sealed::Outbound for http::Request<B> {
-    fn headers(&self) -> &HeaderMap {
-        self.headers()
-    }
-
-    fn headers_mut(&mut self) -> &mut HeaderMap {
-        self.headers_mut()
-    }
-
-    fn target(&self) -> Option<(&str, Option<u16>)> {
-        match self.uri().host() {
-            Some(host) => Some((host, port(self.uri()))),
-            None => host_header(self.headers()),
-        }
-    }
-}
-
-impl<B> sealed::Inbound for http::Response<B> {
-    fn extensions_mut(&mut self) -> &mut Extensions {
-        self.extensions_mut()
-    }
-}
-
-/// The port, or the one that the scheme stands for.
-fn port(uri: &Uri) -> Option<u16> {
-    uri.port_u16().or_else(|| match uri.scheme_str() {
-        Some("http") => Some(80),
-        Some("https") => Some(443),
-        _ => None,
-    })
-}
-
-/// What the one `Host` line says; several lines, or one with more than a host and a port, say
-/// nothing.
-fn host_header(headers: &HeaderMap) -> Option<(&str, Option<u16>)> {
-    let mut lines = headers.get_all(header::HOST).iter();
-    let line = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?;
-    let authority: Authority = line.parse().ok()?;
-    if authority.as_str().contains('@') {
-        return None;
-    }
-    let port = authority.port_u16();
-    // Without a user, the host is what the authority starts with.
-    line.get(..authority.host().len()).map(|host| (host, port))
-}
-
-#[cfg(feature = "reqwest")]
-impl sealed::Outbound for reqwest::Request {
-    fn headers(&self) -> &HeaderMap {
-        self.headers()
-    }
-
-    fn headers_mut(&mut self) -> &mut HeaderMap {
-        self.headers_mut()
-    }
-
-    fn target(&self) -> Option<(&str, Option<u16>)> {
-        let url = self.url();
-        url.host_str().map(|host| (host, url.port_or_known_default()))
-    }
-}
-
-#[cfg(feature = "reqwest")]
-impl sealed::Inbound for reqwest::Response {
-    fn extensions_mut(&mut self) -> &mut Extensions {
-        self.extensions_mut()
     }
 }

@@ -83,7 +83,13 @@ impl AllowedHosts {
     pub(crate) fn allows_target(&self, target: Option<(&str, Option<u16>)>) -> bool {
         match target {
             Some((host, port)) => self.allows(host, port),
-            None => self.0.is_none(),
+            None => {
+                #[cfg(feature = "tracing")]
+                if self.0.is_some() {
+                    tracing::debug!("no host in the request, so the transaction ID is not sent");
+                }
+                self.0.is_none()
+            }
         }
     }
 }

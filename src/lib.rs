@@ -4,23 +4,31 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod client;
+mod failures;
 mod hosts;
 mod id;
+mod inbound;
+mod integration;
+mod message;
+mod outbound;
+mod report;
 mod scope;
 mod server;
 #[cfg(feature = "tower-http")]
 mod tower_http;
+mod urls;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::MissingTransactionIdLayer;
-pub use crate::client::{
-    InboundResponse, InjectTransactionId, InjectTransactionIdLayer, OutboundRequest,
-};
+pub use crate::client::{InjectTransactionId, InjectTransactionIdLayer};
+pub use crate::failures::{BoxedErrors, Capture, CaptureError, ConcreteErrors, Failures};
 pub use crate::hosts::AllowedHosts;
 pub use crate::id::{
     InvalidTransactionId, MakeTransactionId, MintTransactionId, Rule, TAG, TransactionId,
     X_TRANSACTION_ID,
 };
+pub use crate::integration::TransactionIdIntegration;
+pub use crate::message::{InboundResponse, OutboundRequest};
 pub use crate::scope::{InScope, TransactionIdScope};
 pub use crate::server::{BindTransactionId, BindTransactionIdLayer, ResponseBody, Trust};
 #[cfg(feature = "tower-http")]

@@ -7,6 +7,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use http_body::{Body, Frame, SizeHint};
@@ -14,6 +16,8 @@ use pin_project_lite::pin_project;
 use sentry::protocol::Transaction;
 use sentry::{Client, Hub, HubSwitchGuard, Scope};
 
+use crate::integration::Origin;
+use crate::report::hides_a_failure;
 use crate::{TAG, TransactionId};
 
 /// The tag of a valid ID that a request brought and that was not trusted.
@@ -66,6 +70,23 @@ impl Drop for HubIsAlive {
 pub struct TransactionIdScope {
     id: TransactionId,
     hub: Option<Arc<Hub>>,
+    /// Where the server or the client layer opened it.
+    pub(crate) origin: Option<Origin>,
+    /// Set by the first event that makes a report of the request's failure superfluous; only
+    /// where failures are captured.
+    reported: Option<Arc<AtomicBool>>,
+}
+
+/// How a layer opens the scope of a request.
+#[derive(Default)]
+pub(crate) struct Opening<'a> {
+    /// What the hub comes from; else the current hub.
+    pub(crate) base: Option<&'a BaseHub>,
+    pub(crate) origin: Option<Origin>,
+    /// A valid ID that was not trusted.
+    pub(crate) upstream: Option<&'a TransactionId>,
+    /// Whether to watch for events that report the request's failure.
+    pub(crate) watch: bool,
 }
 
 impl TransactionIdScope {
@@ -73,7 +94,7 @@ impl TransactionIdScope {
     /// tags the fork.
     #[must_use]
     pub fn new(id: TransactionId) -> Self {
-        Self::open(id, None, None)
+        Self::open(id, &Opening::default())
     }
 
     /// A scope for a task of its own that belongs to the current work: the current ID and a fork
@@ -94,26 +115,30 @@ impl TransactionIdScope {
     /// ```
     #[must_use]
     pub fn fork() -> Option<Self> {
-        ambient_id().map(Self::new)
+        let mut fork = Self::new(ambient_id()?);
+        with_current(|current| {
+            fork.origin = current.origin;
+            fork.reported.clone_from(&current.reported);
+        });
+        Some(fork)
     }
 
-    /// A scope whose hub comes from `base`, or else from the current hub.
-    pub(crate) fn open(
-        id: TransactionId,
-        base: Option<&BaseHub>,
-        upstream: Option<&TransactionId>,
-    ) -> Self {
-        let tag = |scope: &mut Scope| {
+    pub(crate) fn open(id: TransactionId, opening: &Opening<'_>) -> Self {
+        let reported = opening.watch.then(Arc::default);
+        let prepare = |scope: &mut Scope| {
             scope.set_tag(TAG, id.as_str());
-            if let Some(upstream) = upstream {
+            if let Some(upstream) = opening.upstream {
                 scope.set_tag(UPSTREAM_TAG, upstream.as_str());
             }
+            if let Some(reported) = reported.clone() {
+                watch(scope, reported);
+            }
         };
-        let hub = match base {
-            Some(base) => base.fork(tag),
-            None => fork_current(tag),
+        let hub = match opening.base {
+            Some(base) => base.fork(prepare),
+            None => fork_current(prepare),
         };
-        Self { id, hub: hub.map(Arc::new) }
+        Self { id, hub: hub.map(Arc::new), origin: opening.origin, reported }
     }
 
     /// The ID of this scope.
@@ -128,6 +153,17 @@ impl TransactionIdScope {
         self.hub.as_ref()
     }
 
+    /// Whether an event has reported the failure of this request.
+    pub(crate) fn is_reported(&self) -> bool {
+        self.reported.as_ref().is_some_and(|reported| reported.load(Relaxed))
+    }
+
+    pub(crate) fn note_reported(&self) {
+        if let Some(reported) = &self.reported {
+            reported.store(true, Relaxed);
+        }
+    }
+
     /// Runs `f` in this scope: its ID and its hub are current on this thread until `f` returns or
     /// panics.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
@@ -137,6 +173,10 @@ impl TransactionIdScope {
     }
 
     /// Binds a future or a body to this scope: it is polled, and dropped, inside.
+    ///
+    /// What makes the future runs before, and outside: give it an `async` block. Of
+    /// `scope.bind(client.call(request))` the `call`, in which the client layer reads the ID, would
+    /// be left out.
     pub fn bind<T>(self, inner: T) -> InScope<T> {
         InScope { inner: Some(inner), scope: Some(self) }
     }
@@ -147,7 +187,7 @@ impl fmt::Debug for TransactionIdScope {
         f.debug_struct("TransactionIdScope")
             .field("id", &self.id)
             .field("has_hub", &self.hub.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -157,15 +197,7 @@ impl TransactionId {
     /// No lock and no allocation; safe to call from Sentry's callbacks and from a `Drop`.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT
-            .try_with(|current| {
-                let scope = current.take();
-                let id = scope.as_ref().map(|scope| scope.id.clone());
-                current.set(scope);
-                id
-            })
-            .ok()
-            .flatten()
+        with_current(|scope| scope.id.clone())
     }
 
     /// The tag `transaction_id` of `hub`'s current scope, where it is a valid ID.
@@ -185,6 +217,18 @@ impl TransactionId {
         });
         tag?.parse().ok()
     }
+}
+
+/// What `look` makes of the scope that this thread is in. It must not call foreign code, for which
+/// no scope would be current.
+pub(crate) fn with_current<R>(look: impl FnOnce(&TransactionIdScope) -> R) -> Option<R> {
+    let looked = CURRENT.try_with(|current| {
+        let scope = current.take();
+        let looked = scope.as_ref().map(look);
+        current.set(scope);
+        looked
+    });
+    looked.ok().flatten()
 }
 
 /// `Arc<Hub>` can be forked, and `&Hub` cannot.
@@ -216,25 +260,35 @@ impl BaseHub {
         Some(Self { client, scope })
     }
 
-    fn fork(&self, tag: impl FnOnce(&mut Scope)) -> Option<Hub> {
+    fn fork(&self, prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
         if !self.client.is_enabled() {
             return None;
         }
         let mut scope = self.scope.clone();
-        tag(&mut scope);
+        prepare(&mut scope);
         Some(Hub::new(Some(Arc::clone(&self.client)), Arc::new(scope)))
     }
 }
 
 /// Where the current hub has an enabled client.
-fn fork_current(tag: impl FnOnce(&mut Scope)) -> Option<Hub> {
+fn fork_current(prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
     let current = Hub::current();
     if !current.client()?.is_enabled() {
         return None;
     }
     let hub = Hub::new_from_top(current);
-    hub.configure_scope(tag);
+    hub.configure_scope(prepare);
     Some(hub)
+}
+
+/// Has the events that pass through `scope`, and through scopes forked from it, set `reported`.
+fn watch(scope: &mut Scope, reported: Arc<AtomicBool>) {
+    scope.add_event_processor(move |event| {
+        if hides_a_failure(&event) {
+            reported.store(true, Relaxed);
+        }
+        Some(event)
+    });
 }
 
 /// Keeps a scope current until it is dropped; without a scope, changes nothing.

@@ -1,6 +1,7 @@
 //! The server layer: reads or mints the ID, binds the request to it, echoes it.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,9 +13,13 @@ use sentry::Hub;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::scope::BaseHub;
+use crate::failures::{Capture, CaptureError};
+use crate::inbound::InboundCall;
+use crate::integration::{Origin, Refusal};
+use crate::report::peer_id;
+use crate::scope::{BaseHub, Opening};
 use crate::{
-    InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
+    Failures, InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
     X_TRANSACTION_ID,
 };
 
@@ -52,15 +57,16 @@ use crate::{
 /// layer then keeps that ID, whatever its trust, and opens nothing. Across a hop between two
 /// layers to another task (`Buffer`) the inner one decides by its own trust, and the echo of the
 /// outer one wins. Layers with different header names are independent of each other.
-pub struct BindTransactionIdLayer<M = MintTransactionId> {
-    config: Arc<Config<M>>,
+pub struct BindTransactionIdLayer<M = MintTransactionId, C = ()> {
+    config: Arc<Config<M, C>>,
 }
 
-struct Config<M> {
+struct Config<M, C> {
     header_name: HeaderName,
     make_id: M,
     trust: Trust,
     base: Option<Arc<BaseHub>>,
+    capture: C,
 }
 
 impl BindTransactionIdLayer {
@@ -73,6 +79,7 @@ impl BindTransactionIdLayer {
             make_id: MintTransactionId,
             trust: Trust::always(),
             base: None,
+            capture: (),
         })
     }
 }
@@ -83,13 +90,13 @@ impl Default for BindTransactionIdLayer {
     }
 }
 
-impl<M> BindTransactionIdLayer<M> {
-    fn with(config: Config<M>) -> Self {
+impl<M, C> BindTransactionIdLayer<M, C> {
+    fn with(config: Config<M, C>) -> Self {
         Self { config: Arc::new(config) }
     }
 }
 
-impl<M: Clone> BindTransactionIdLayer<M> {
+impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
     /// The header to read and to echo, in place of [`X_TRANSACTION_ID`].
     #[must_use]
     pub fn header_name(self, header_name: HeaderName) -> Self {
@@ -99,9 +106,9 @@ impl<M: Clone> BindTransactionIdLayer<M> {
     /// What makes the ID of a request that brings none. A tower-http `MakeRequestId` plugs in
     /// through `FromMakeRequestId`.
     #[must_use]
-    pub fn make_id<N: MakeTransactionId>(self, make_id: N) -> BindTransactionIdLayer<N> {
-        let Config { header_name, trust, base, .. } = Arc::unwrap_or_clone(self.config);
-        BindTransactionIdLayer::with(Config { header_name, make_id, trust, base })
+    pub fn make_id<N: MakeTransactionId>(self, make_id: N) -> BindTransactionIdLayer<N, C> {
+        let Config { header_name, trust, base, capture, .. } = Arc::unwrap_or_clone(self.config);
+        BindTransactionIdLayer::with(Config { header_name, make_id, trust, base, capture })
     }
 
     /// Whose IDs are kept. A valid ID that is not trusted is recorded as the Sentry tag
@@ -130,36 +137,65 @@ impl<M: Clone> BindTransactionIdLayer<M> {
         let base = BaseHub::new(hub).map(Arc::new);
         Self::with(Config { base, ..Arc::unwrap_or_clone(self.config) })
     }
+
+    /// Reports each request that fails as one Sentry event under its ID: with its method, its route
+    /// (axum's `MatchedPath` with the feature `axum`, else the path; never the query) and its
+    /// status. One route and outcome make one issue.
+    ///
+    /// A request fails when the inner service does, or when it answers with one of the statuses
+    /// or, at the head or the end of its response, gRPC codes of `failures`. A stream that the
+    /// client cut off has not failed. Nothing is reported twice: an event of level error or above
+    /// that was captured in the request, by hand, by `tracing` or by a panic, stands for its
+    /// failure. Events of lower levels do not, nor do those of
+    /// [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer). Of nested layers it is the
+    /// outermost that reports.
+    ///
+    /// ```
+    /// use tower_transaction_id::{BindTransactionIdLayer, Failures};
+    ///
+    /// let layer = BindTransactionIdLayer::new().capture_server_errors(Failures::new());
+    /// ```
+    #[must_use]
+    pub fn capture_server_errors<K>(
+        self,
+        failures: Failures<K>,
+    ) -> BindTransactionIdLayer<M, Failures<K>> {
+        let Config { header_name, make_id, trust, base, .. } = Arc::unwrap_or_clone(self.config);
+        let capture = failures;
+        BindTransactionIdLayer::with(Config { header_name, make_id, trust, base, capture })
+    }
 }
 
-impl<M: Clone> Clone for Config<M> {
+impl<M: Clone, C: Clone> Clone for Config<M, C> {
     fn clone(&self) -> Self {
         Self {
             header_name: self.header_name.clone(),
             make_id: self.make_id.clone(),
             trust: self.trust.clone(),
             base: self.base.clone(),
+            capture: self.capture.clone(),
         }
     }
 }
 
-impl<M> Clone for BindTransactionIdLayer<M> {
+impl<M, C> Clone for BindTransactionIdLayer<M, C> {
     fn clone(&self) -> Self {
         Self { config: Arc::clone(&self.config) }
     }
 }
 
-impl<M> fmt::Debug for BindTransactionIdLayer<M> {
+impl<M, C: fmt::Debug> fmt::Debug for BindTransactionIdLayer<M, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BindTransactionIdLayer")
             .field("header_name", &self.config.header_name)
             .field("trust", &self.config.trust)
+            .field("capture", &self.config.capture)
             .finish_non_exhaustive()
     }
 }
 
-impl<S, M> Layer<S> for BindTransactionIdLayer<M> {
-    type Service = BindTransactionId<S, M>;
+impl<S, M, C> Layer<S> for BindTransactionIdLayer<M, C> {
+    type Service = BindTransactionId<S, M, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
         BindTransactionId { inner, config: Arc::clone(&self.config) }
@@ -233,9 +269,9 @@ impl fmt::Debug for Trust {
 }
 
 /// The [`Service`] of [`BindTransactionIdLayer`].
-pub struct BindTransactionId<S, M = MintTransactionId> {
+pub struct BindTransactionId<S, M = MintTransactionId, C = ()> {
     inner: S,
-    config: Arc<Config<M>>,
+    config: Arc<Config<M, C>>,
 }
 
 impl<S> BindTransactionId<S> {
@@ -245,7 +281,7 @@ impl<S> BindTransactionId<S> {
     }
 }
 
-impl<S, M> BindTransactionId<S, M> {
+impl<S, M, C> BindTransactionId<S, M, C> {
     /// The service inside.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -262,26 +298,27 @@ impl<S, M> BindTransactionId<S, M> {
     }
 }
 
-impl<S: Clone, M> Clone for BindTransactionId<S, M> {
+impl<S: Clone, M, C> Clone for BindTransactionId<S, M, C> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
     }
 }
 
-impl<S: fmt::Debug, M> fmt::Debug for BindTransactionId<S, M> {
+impl<S: fmt::Debug, M, C> fmt::Debug for BindTransactionId<S, M, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BindTransactionId").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, M, ReqBody, ResBody> Service<Request<ReqBody>> for BindTransactionId<S, M>
+impl<S, M, C, ReqBody, ResBody> Service<Request<ReqBody>> for BindTransactionId<S, M, C>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     M: MakeTransactionId,
+    C: CaptureError<S::Error>,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -289,37 +326,57 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let (id, scope) = self.config.admit(&mut request);
+        let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
+        let rules = self.config.capture.rules().filter(|_| in_sentry);
         ResponseFuture {
+            watched: rules.map(|rules| Box::new(InboundCall::new(&request, rules))),
             inner: InScope::start(scope, || self.inner.call(request)),
             echo: Some((self.config.header_name.clone(), id)),
+            capture: PhantomData,
         }
     }
 }
 
-impl<M: MakeTransactionId> Config<M> {
+impl<M: MakeTransactionId, C: Capture> Config<M, C> {
     /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
     /// scope, unless the request is already in it.
     fn admit<B>(&self, request: &mut Request<B>) -> (TransactionId, Option<TransactionIdScope>) {
         let lines = request.headers().get_all(&self.header_name);
         let has_one_line = lines.iter().nth(1).is_none();
-        let (id, scope, is_kept) = match TransactionId::from_lines(lines) {
-            Some(Ok(id)) if TransactionId::current().as_ref() == Some(&id) => (id, None, true),
-            Some(Ok(id)) if self.trust.accepts(request) => {
-                let scope = TransactionIdScope::open(id.clone(), self.base.as_deref(), None);
-                (id, Some(scope), true)
+        let incoming = TransactionId::from_lines(lines);
+        let mut opening = Opening {
+            base: self.base.as_deref(),
+            watch: self.capture.rules().is_some(),
+            ..Opening::default()
+        };
+        let (id, scope, is_kept) = match &incoming {
+            Some(Ok(id)) if TransactionId::current().as_ref() == Some(id) => {
+                (id.clone(), None, true)
             }
-            refused => {
-                // At debug level, since any client can cause it, and without the value, which is
-                // the client's.
-                #[cfg(feature = "tracing")]
-                if let Some(Err(why)) = &refused {
-                    tracing::debug!(rule = %why.rule(), len = why.len(), "transaction ID refused");
-                }
+            Some(Ok(id)) if self.trust.accepts(request) => {
+                opening.origin = Some(Origin::Inbound);
+                (id.clone(), Some(TransactionIdScope::open(id.clone(), &opening)), true)
+            }
+            _ => {
+                let refusal = match &incoming {
+                    None => None,
+                    Some(Ok(_)) => Some(Refusal::Untrusted),
+                    Some(Err(why)) => {
+                        // At debug level, since any client can cause it, and without the value,
+                        // which is the client's.
+                        #[cfg(feature = "tracing")]
+                        tracing::debug!(
+                            rule = %why.rule(),
+                            len = why.len(),
+                            "transaction ID refused"
+                        );
+                        Some(Refusal::Invalid(*why))
+                    }
+                };
+                opening.origin = Some(Origin::Minted(refusal));
+                opening.upstream = incoming.as_ref().and_then(|id| id.as_ref().ok());
                 let id = self.make_id.make(request).unwrap_or_else(TransactionId::mint);
-                let upstream = refused.and_then(Result::ok);
-                let base = self.base.as_deref();
-                let scope = TransactionIdScope::open(id.clone(), base, upstream.as_ref());
-                (id, Some(scope), false)
+                (id.clone(), Some(TransactionIdScope::open(id, &opening)), false)
             }
         };
         if !(is_kept && has_one_line) {
@@ -337,17 +394,25 @@ pub(crate) fn set_header(headers: &mut HeaderMap, name: HeaderName, id: &Transac
 
 pin_project! {
     /// The response future of [`BindTransactionId`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<F, C = ()> {
         #[pin]
         inner: InScope<F>,
         echo: Option<(HeaderName, TransactionId)>,
+        watched: Option<Box<InboundCall>>,
+        capture: PhantomData<fn() -> C>,
     }
 }
 
-impl<F, ResBody, E> Future for ResponseFuture<F>
+impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").field("echo", &self.echo).finish_non_exhaustive()
+    }
+}
+
+impl<F, C, ResBody, E> Future for ResponseFuture<F, C>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
+    C: CaptureError<E>,
 {
     type Output = Result<Response<ResponseBody<ResBody>>, E>;
 
@@ -357,29 +422,53 @@ where
             return Poll::Pending;
         };
         let scope = this.inner.finish();
-        Poll::Ready(result.map(|mut response| {
-            if let Some((name, id)) = this.echo.take() {
-                set_header(response.headers_mut(), name, &id);
+        let watched = this.watched.take().zip(scope.as_ref());
+        let mut response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                if let (Some((watched, scope)), Some(error)) = (watched, C::as_error(&error)) {
+                    watched.failed(scope, error);
+                }
+                return Poll::Ready(Err(error));
             }
-            response.map(|body| ResponseBody { inner: InScope::new(scope, body) })
-        }))
+        };
+        let mut at_the_end = None;
+        if let Some((name, id)) = this.echo.take() {
+            if let Some((watched, scope)) = watched {
+                let peer = peer_id(response.headers(), &name, Some(&id));
+                at_the_end =
+                    watched.responded(scope, response.status(), response.headers(), peer.as_ref());
+            }
+            set_header(response.headers_mut(), name, &id);
+        }
+        Poll::Ready(Ok(response.map(|body| ResponseBody {
+            inner: InScope::new(scope, body),
+            watched: at_the_end.map(Box::new),
+        })))
     }
 }
 
 pin_project! {
     /// The response body of [`BindTransactionId`]: polled, and dropped, in the scope of its
     /// request. Its length, its end and its trailers are the inner body's.
-    #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
         inner: InScope<B>,
+        // A gRPC response whose trailers have yet to tell how it went.
+        watched: Option<Box<InboundCall>>,
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
 /// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self { inner: InScope::default() }
+        Self { inner: InScope::default(), watched: None }
     }
 }
 
@@ -391,7 +480,16 @@ impl<B: Body> Body for ResponseBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().inner.poll_frame(cx)
+        let mut this = self.project();
+        let polled = this.inner.as_mut().poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(trailers) = frame.trailers_ref()
+            && let Some(watched) = this.watched.take()
+            && let Some(scope) = this.inner.scope()
+        {
+            watched.ended(scope, trailers);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,11 +3,13 @@
 
 mod bodies;
 mod chains;
+mod client_failures;
 mod clients;
 mod hosts;
 mod ids;
 mod middleware;
 mod nested;
 mod scopes;
+mod server_errors;
 mod servers;
 mod support;

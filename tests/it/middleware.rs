@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use sentry::ClientOptions;
-use sentry::integrations::tracing::{ErrorLayer, SpanLayer};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -24,11 +23,9 @@ use tower_transaction_id::{
     InjectTransactionIdLayer, MakeTransactionIdSpan, ResponseBody, TransactionId,
     TransactionIdScope, X_TRANSACTION_ID,
 };
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::support::{
-    Never, capture, echo, echoed, get_with_ids, raw, serve, story, story_with, tag, text,
+    Never, capture, echo, echoed, get_with_ids, printed, raw, serve, story, story_with, tag, text,
 };
 
 type Unsync = http_body_util::combinators::UnsyncBoxBody<Bytes, Never>;
@@ -54,13 +51,6 @@ fn under_trace_layer_what_tracing_reports_carries_the_id() {
         tracing::error!("grill on fire");
         "put out"
     }
-    let lines = Lines::default();
-    let printed = lines.clone();
-    let errors = ErrorLayer::new().with_filter(LevelFilter::ERROR);
-    let print =
-        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || lines.clone());
-    let subscriber = tracing_subscriber::registry().with(SpanLayer::new()).with(errors).with(print);
-    let _default = tracing::subscriber::set_default(subscriber);
     story(|sentry| async move {
         let app = Router::new()
             .route("/", get(handler))
@@ -75,7 +65,7 @@ fn under_trace_layer_what_tracing_reports_carries_the_id() {
             assert_eq!(text(&event), "grill on fire");
             assert_eq!(tag(&event, "transaction_id").as_deref(), Some(id));
         }
-        let printed = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
+        let printed = printed();
         let mut lines = printed.lines().filter(|line| line.contains("grill on fire"));
         for id in ["first", "second"] {
             let line = lines.next().unwrap();
@@ -85,35 +75,13 @@ fn under_trace_layer_what_tracing_reports_carries_the_id() {
     });
 }
 
-#[derive(Clone, Default)]
-struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn a_refused_id_is_said_at_debug_level_without_its_value() {
-    let lines = Lines::default();
-    let printed = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_ansi(false)
-        .with_writer(move || lines.clone())
-        .finish();
-    let _default = tracing::subscriber::set_default(subscriber);
     story(|_| async {
         let app = Router::new().route("/", get(async || "")).layer(BindTransactionIdLayer::new());
         get_with_ids(serve(app).await, &[b"<secret>"]).await;
     });
-    let printed = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
+    let printed = printed();
     let line = printed.lines().find(|line| line.contains("transaction ID refused")).unwrap();
     assert!(line.contains("DEBUG") && line.contains("len=8"), "{line}");
     assert!(!printed.contains("secret"), "{printed}");
@@ -127,19 +95,23 @@ fn a_panic_is_reported_under_the_id_and_echoed_where_it_is_caught_inside() {
     let reports_panics = ClientOptions::new()
         .add_integration(sentry::integrations::panic::PanicIntegration::default());
     story_with(reports_panics, |sentry| async move {
-        let panicked = [("out of mustard".to_owned(), Some("caught".to_owned()))];
+        let panicked = ("out of mustard".to_owned(), Some("caught".to_owned()));
+        // What CatchPanic logs, which the tests' subscriber sends to Sentry.
+        let logged = |id: Option<&str>| {
+            ("Service panicked: out of mustard".to_owned(), id.map(str::to_owned))
+        };
         let app = Router::new().route("/", get(handler));
         let inside = app.clone().layer(CatchPanicLayer::new()).layer(BindTransactionIdLayer::new());
         let response = get_with_ids(serve(inside).await, &[b"caught"]).await;
         assert!(response.starts_with("HTTP/1.1 500"), "{response}");
         assert_eq!(echo(&response), "caught");
-        assert_eq!(sentry.take(), panicked);
+        assert_eq!(sentry.take(), [panicked.clone(), logged(Some("caught"))]);
 
         // Outside, its response has not passed us, but nothing of the request is left behind.
         let outside = app.layer(BindTransactionIdLayer::new()).layer(CatchPanicLayer::new());
         let response = get_with_ids(serve(outside).await, &[b"caught"]).await;
         assert!(response.starts_with("HTTP/1.1 500"), "{response}");
-        assert_eq!(sentry.take(), panicked);
+        assert_eq!(sentry.take(), [panicked, logged(None)]);
         assert_eq!(TransactionId::current(), None);
         capture("after");
         assert_eq!(sentry.take(), [("after".to_owned(), None)]);

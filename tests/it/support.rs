@@ -1,16 +1,21 @@
 //! What the stories share: a Sentry client that keeps its events, servers on loopback, raw HTTP.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use axum::Router;
+use sentry::integrations::tracing::{ErrorLayer, SpanLayer};
 use sentry::protocol::Event;
 use sentry::test::TestTransport;
 use sentry::{ClientOptions, Hub, Level};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// An enabled Sentry client on a hub of its own, so that tests which run side by side do not see
 /// each other's events.
@@ -68,6 +73,7 @@ where
     F: FnOnce(Arc<Sentry>) -> Fut,
     Fut: Future,
 {
+    install_tracing();
     let sentry = Arc::new(Sentry::with_options(options));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     Hub::run(sentry.hub.clone(), || runtime.block_on(tell(sentry.clone())))
@@ -148,3 +154,48 @@ pub(crate) fn echoed(headers: &http::HeaderMap) -> String {
 }
 
 pub(crate) type Never = Infallible;
+
+thread_local! {
+    static PRINTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One subscriber for the whole process, since callsites remember their subscribers across
+/// threads: errors go to the current hub, the spans of requests become Sentry's, and lines are
+/// printed for the thread that they came from.
+fn install_tracing() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let spans = SpanLayer::new().with_filter(filter_fn(|meta| meta.name() == "request"));
+        let print = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(|| PrintHere)
+            .with_filter(filter_fn(|meta| {
+                ["it", "tower_transaction_id"]
+                    .iter()
+                    .any(|target| meta.target().starts_with(target))
+            }));
+        tracing_subscriber::registry()
+            .with(spans)
+            .with(ErrorLayer::new().with_filter(LevelFilter::ERROR))
+            .with(print)
+            .init();
+    });
+}
+
+/// The lines that this thread printed so far.
+pub(crate) fn printed() -> String {
+    PRINTED.with_borrow(|printed| String::from_utf8(printed.clone()).unwrap())
+}
+
+struct PrintHere;
+
+impl std::io::Write for PrintHere {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        PRINTED.with_borrow_mut(|printed| printed.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! The requests that the client layer sends and the responses that it brings back.
+
+use http::uri::{Authority, Uri};
+use http::{Extensions, HeaderMap, Method, StatusCode, header};
+
+/// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>` and, with the feature
+/// `reqwest`, `reqwest::Request`.
+///
+/// Sealed: it is a list of types, not something to implement.
+#[diagnostic::on_unimplemented(
+    message = "`InjectTransactionId` cannot send a `{Self}`",
+    note = "it sends `http::Request<B>` and, with the feature `reqwest`, `reqwest::Request`"
+)]
+pub trait OutboundRequest: sealed::Outbound {}
+
+/// A response that [`InjectTransactionId`](crate::InjectTransactionId) can bring back: `http::Response<B>` and, with the
+/// feature `reqwest`, `reqwest::Response`.
+///
+/// Sealed: it is a list of types, not something to implement.
+#[diagnostic::on_unimplemented(
+    message = "`InjectTransactionId` cannot bring back a `{Self}`",
+    note = "it brings back `http::Response<B>` and, with the feature `reqwest`, `reqwest::Response`"
+)]
+pub trait InboundResponse: sealed::Inbound {}
+
+impl<T: sealed::Outbound> OutboundRequest for T {}
+impl<T: sealed::Inbound> InboundResponse for T {}
+
+pub(crate) mod sealed {
+    use super::{Extensions, HeaderMap, Method, StatusCode};
+
+    #[allow(unreachable_pub)] // public in name only, so that nobody else can implement it
+    pub trait Outbound {
+        fn headers(&self) -> &HeaderMap;
+        fn headers_mut(&mut self) -> &mut HeaderMap;
+        fn method(&self) -> &Method;
+        /// In full, secrets included, or the path alone.
+        fn url(&self) -> String;
+        /// Host and port that the request goes to, where they are known.
+        fn target(&self) -> Option<(&str, Option<u16>)>;
+    }
+
+    #[allow(unreachable_pub)]
+    pub trait Inbound {
+        fn status(&self) -> StatusCode;
+        fn headers(&self) -> &HeaderMap;
+        fn extensions_mut(&mut self) -> &mut Extensions;
+    }
+}
+
+impl<B> sealed::Outbound for http::Request<B> {
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
+
+    fn method(&self) -> &Method {
+        self.method()
+    }
+
+    fn url(&self) -> String {
+        self.uri().to_string()
+    }
+
+    fn target(&self) -> Option<(&str, Option<u16>)> {
+        match self.uri().host() {
+            Some(host) => Some((host, port(self.uri()))),
+            None => host_header(self.headers()),
+        }
+    }
+}
+
+impl<B> sealed::Inbound for http::Response<B> {
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn extensions_mut(&mut self) -> &mut Extensions {
+        self.extensions_mut()
+    }
+}
+
+/// The port, or the one that the scheme stands for.
+fn port(uri: &Uri) -> Option<u16> {
+    uri.port_u16().or_else(|| match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    })
+}
+
+/// What the one `Host` line says; several lines, or one with more than a host and a port, say
+/// nothing.
+fn host_header(headers: &HeaderMap) -> Option<(&str, Option<u16>)> {
+    let mut lines = headers.get_all(header::HOST).iter();
+    let line = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?;
+    let authority: Authority = line.parse().ok()?;
+    if authority.as_str().contains('@') {
+        return None;
+    }
+    let port = authority.port_u16();
+    // Without a user, the host is what the authority starts with.
+    line.get(..authority.host().len()).map(|host| (host, port))
+}
+
+#[cfg(feature = "reqwest")]
+impl sealed::Outbound for reqwest::Request {
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
+
+    fn method(&self) -> &Method {
+        self.method()
+    }
+
+    fn url(&self) -> String {
+        self.url().to_string()
+    }
+
+    fn target(&self) -> Option<(&str, Option<u16>)> {
+        let url = self.url();
+        url.host_str().map(|host| (host, url.port_or_known_default()))
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl sealed::Inbound for reqwest::Response {
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn extensions_mut(&mut self) -> &mut Extensions {
+        self.extensions_mut()
+    }
+}

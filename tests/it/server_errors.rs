@@ -1,0 +1,309 @@
+//! `capture_server_errors`: what fails is one event, and never two.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use sentry::integrations::panic::PanicIntegration;
+use sentry::protocol::{Context, Event};
+use sentry::{ClientOptions, Hub, Level};
+use tower::{ServiceBuilder, ServiceExt};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_transaction_id::{
+    AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer,
+    TransactionIdIntegration,
+};
+
+use crate::support::{
+    Never, capture, echo, get_with_ids, raw, serve, story, story_with, tag, text,
+};
+
+type Pairs = &'static [(&'static str, &'static str)];
+
+const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+
+async fn call(app: Router, method: &str, path: &str) -> String {
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: user:secret@shop.test:80\r\nconnection: close\r\n\
+         x-transaction-id: mine\r\n\r\n"
+    );
+    raw(serve(app).await, head.as_bytes()).await
+}
+
+fn captures() -> BindTransactionIdLayer<tower_transaction_id::MintTransactionId, Failures> {
+    BindTransactionIdLayer::new().capture_server_errors(Failures::new())
+}
+
+async fn panics() {
+    panic!("by a panic");
+}
+
+fn outcome(event: &Event<'_>) -> (String, String, Vec<String>) {
+    let fingerprint = event.fingerprint.iter().map(ToString::to_string).collect();
+    (text(event), tag(event, "transaction_id").unwrap_or_default(), fingerprint)
+}
+
+#[test]
+fn a_failing_status_is_one_event_by_route_and_status() {
+    story(|sentry| async move {
+        let app = Router::new()
+            .route("/orders/{id}", post(async || FAILED))
+            .route("/teapot", get(async || StatusCode::IM_A_TEAPOT))
+            .layer(captures());
+        let response = call(app.clone(), "POST", "/orders/17?token=secret").await;
+        assert!(response.starts_with("HTTP/1.1 500"), "{response}");
+        let events = sentry.take_events();
+        assert_eq!(events.len(), 1);
+        let event = &events[0];
+        let message = "POST /orders/{id} answered 500 Internal Server Error";
+        let fingerprint =
+            ["http.server", "POST /orders/{id}", "500 Internal Server Error"].map(str::to_owned);
+        assert_eq!(outcome(event), (message.into(), "mine".into(), fingerprint.into()));
+        assert_eq!(event.level, Level::Error);
+        assert_eq!(event.transaction.as_deref(), Some("POST /orders/{id}"));
+        let request = event.request.as_ref().unwrap();
+        assert_eq!(request.method.as_deref(), Some("POST"));
+        assert_eq!(request.url.as_ref().unwrap().as_str(), "http://shop.test/orders/17");
+        let Context::Response(response) = &event.contexts["response"] else { panic!("{event:?}") };
+        assert_eq!(response.status_code, Some(500));
+        assert!(!format!("{event:?}").contains("secret"), "{event:?}");
+
+        // The caller's fault, until the operator says otherwise; an info message hides nothing.
+        assert!(call(app, "GET", "/teapot").await.starts_with("HTTP/1.1 418"));
+        assert!(sentry.take().is_empty());
+        let teapots = Failures::new().statuses([418..=418]);
+        let handler = async || {
+            sentry::capture_message("short and stout", Level::Info);
+            StatusCode::IM_A_TEAPOT
+        };
+        let app = Router::new()
+            .route("/teapot", get(handler))
+            .route("/failed", get(async || FAILED))
+            .layer(BindTransactionIdLayer::new().capture_server_errors(teapots));
+        call(app.clone(), "GET", "/failed").await;
+        assert!(sentry.take().is_empty());
+        call(app, "GET", "/teapot").await;
+        let texts: Vec<_> = sentry.take().into_iter().map(|(text, _)| text).collect();
+        assert_eq!(texts, ["short and stout", "GET /teapot answered 418 I'm a teapot"]);
+    });
+}
+
+#[test]
+fn what_was_captured_by_other_means_is_not_reported_again() {
+    let options = ClientOptions::new()
+        .add_integration(PanicIntegration::default())
+        .add_integration(TransactionIdIntegration::new());
+    story_with(options, |sentry| async move {
+        let elsewhere = Hub::new_from_top(&sentry.hub);
+        let elsewhere = std::sync::Arc::new(elsewhere);
+        let app = Router::new()
+            .route(
+                "/captures",
+                get(async || {
+                    capture("by hand");
+                    FAILED
+                }),
+            )
+            .route(
+                "/logs",
+                get(async || {
+                    tracing::error!("by tracing");
+                    FAILED
+                }),
+            )
+            .route("/panics", get(panics))
+            .route(
+                "/forks",
+                get(async || {
+                    let fork = Hub::new_from_top(Hub::current());
+                    Hub::run(fork.into(), || capture("by a fork"));
+                    FAILED
+                }),
+            )
+            .route(
+                "/elsewhere",
+                get(async move || {
+                    elsewhere.capture_message("by another hub", Level::Fatal);
+                    FAILED
+                }),
+            )
+            .layer(CatchPanicLayer::new())
+            .layer(captures());
+        for (path, texts) in [
+            ("/captures", &["by hand"][..]),
+            ("/logs", &["by tracing"]),
+            // CatchPanic says so once more, by itself.
+            ("/panics", &["by a panic", "Service panicked: by a panic"]),
+            ("/forks", &["by a fork"]),
+            ("/elsewhere", &["by another hub"]),
+        ] {
+            assert!(call(app.clone(), "GET", path).await.starts_with("HTTP/1.1 500"), "{path}");
+            let seen = sentry.take();
+            let expected: Vec<_> =
+                texts.iter().map(|text| ((*text).to_owned(), Some("mine".to_owned()))).collect();
+            assert_eq!(seen, expected, "{path}");
+        }
+    });
+}
+
+#[test]
+fn what_the_client_layer_reports_does_not_stand_for_the_request() {
+    story(|sentry| async move {
+        let failing = serve(Router::new().fallback(async || FAILED)).await;
+        let url = format!("http://{failing}/");
+        let handler = async move || {
+            let layer = InjectTransactionIdLayer::new(AllowedHosts::any())
+                .capture_failures(Failures::new());
+            let inner = reqwest::Client::builder().no_proxy().build().unwrap();
+            let request = inner.get(&url).build().unwrap();
+            let client = ServiceBuilder::new().layer(layer).service(inner);
+            client.oneshot(request).await.unwrap();
+            FAILED
+        };
+        let app = Router::new().route("/", get(handler)).layer(captures());
+        get_with_ids(serve(app).await, &[b"mine"]).await;
+        let mine = Some("mine".to_owned());
+        let server = "GET / answered 500 Internal Server Error".to_owned();
+        let client = "HTTP Client Error with status code: 500".to_owned();
+        assert_eq!(sentry.take(), [(client, mine.clone()), (server, mine)]);
+    });
+}
+
+#[test]
+fn nested_layers_report_once_and_each_request_for_itself() {
+    story(|sentry| async move {
+        let app = Router::new().fallback(async || FAILED).layer(captures()).layer(captures());
+        let address = serve(app).await;
+        for id in ["first", "second"] {
+            get_with_ids(address, &[id.as_bytes()]).await;
+            let seen = sentry.take();
+            assert_eq!(seen.len(), 1, "{seen:?}");
+            assert_eq!(seen[0].1.as_deref(), Some(id));
+        }
+    });
+}
+
+#[test]
+fn the_id_that_an_inner_proxy_brought_back_is_told() {
+    story(|sentry| async move {
+        let handler = async || (FAILED, [("x-transaction-id", "theirs")]);
+        let app = Router::new().fallback(handler).layer(captures());
+        let response = get_with_ids(serve(app).await, &[b"ours"]).await;
+        assert_eq!(echo(&response), "ours");
+        let event = sentry.take_events().pop().unwrap();
+        assert_eq!(tag(&event, "transaction_id").as_deref(), Some("ours"));
+        assert_eq!(tag(&event, "peer_transaction_id").as_deref(), Some("theirs"));
+    });
+}
+
+#[test]
+fn errors_of_the_inner_service_are_reported_with_their_sources() {
+    #[derive(Debug)]
+    struct OutOfMustard;
+    impl std::fmt::Display for OutOfMustard {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("out of mustard")
+        }
+    }
+    impl std::error::Error for OutOfMustard {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            static SOURCE: std::fmt::Error = std::fmt::Error;
+            Some(&SOURCE)
+        }
+    }
+
+    let request = || Request::get("/cook?secret").body(Body::empty()).unwrap();
+    let fails = async |_: Request<Body>| Err::<Response<Body>, _>(OutOfMustard);
+    story(|sentry| async move {
+        let service = ServiceBuilder::new().layer(captures()).service_fn(fails);
+        service.oneshot(request()).await.unwrap_err();
+        let event = sentry.take_events().pop().unwrap();
+        let kinds: Vec<_> = event.exception.iter().map(|e| e.ty.as_str()).collect();
+        assert_eq!(kinds, ["Error", "OutOfMustard"]);
+        assert_eq!(event.fingerprint[1..], ["GET /cook", "OutOfMustard"]);
+        assert!(event.tags.contains_key("transaction_id"));
+
+        // Boxed, as everything inside tower's timeout is.
+        let layer =
+            BindTransactionIdLayer::new().capture_server_errors(Failures::new().boxed_errors());
+        let service = ServiceBuilder::new()
+            .layer(layer)
+            .timeout(Duration::from_millis(10))
+            .service_fn(async |_: Request<Body>| {
+                std::future::pending::<()>().await;
+                fails(request()).await
+            });
+        service.oneshot(request()).await.unwrap_err();
+        assert_eq!(sentry.take()[0].0, "request timed out");
+    });
+}
+
+fn grpc(headers: Pairs, trailers: Option<Pairs>) -> Response<Body> {
+    let map = |pairs: Pairs| {
+        let pairs = pairs.iter().map(|(key, value)| {
+            (key.parse::<http::HeaderName>().unwrap(), value.parse::<http::HeaderValue>().unwrap())
+        });
+        pairs.collect::<HeaderMap>()
+    };
+    let mut frames = vec![Ok::<_, Never>(http_body::Frame::data(Bytes::from_static(b"data")))];
+    frames.extend(trailers.map(|pairs| Ok(http_body::Frame::trailers(map(pairs)))));
+    let mut response =
+        Response::new(Body::new(StreamBody::new(futures_util::stream::iter(frames))));
+    *response.headers_mut() = map(headers);
+    response.headers_mut().insert("content-type", "application/grpc+proto".parse().unwrap());
+    response
+}
+
+#[test]
+fn grpc_failures_are_found_in_headers_and_in_trailers() {
+    let table: &[(Pairs, Option<Pairs>, Option<&str>)] = &[
+        (&[("grpc-status", "14")], None, Some("gRPC 14")),
+        (&[("grpc-status", "5")], None, None),
+        (&[("grpc-status", "x")], Some(&[("grpc-status", "13")]), None),
+        (&[], Some(&[("grpc-status", "13")]), Some("gRPC 13")),
+        (&[], Some(&[("grpc-status", "0")]), None),
+        (&[], Some(&[("grpc-status", "7")]), None),
+        (&[], None, None),
+    ];
+    story(|sentry| async move {
+        for (headers, trailers, expected) in table {
+            let service = ServiceBuilder::new()
+                .layer(captures())
+                .service_fn(async |_: Request<Body>| Ok::<_, Never>(grpc(headers, *trailers)));
+            let request = Request::post("/shop.Kitchen/Cook").body(Body::empty()).unwrap();
+            let response = service.oneshot(request).await.unwrap();
+            let at_the_head = sentry.take();
+            let collected = response.into_body().collect().await.unwrap();
+            assert_eq!(collected.trailers().is_some(), trailers.is_some());
+            let at_the_end = sentry.take();
+            let seen: Vec<_> = at_the_head.iter().chain(&at_the_end).map(|e| &e.0).collect();
+            let message = expected.map(|code| format!("POST /shop.Kitchen/Cook answered {code}"));
+            assert_eq!(seen, message.iter().collect::<Vec<_>>(), "{headers:?} {trailers:?}");
+            assert!(at_the_head.is_empty() || trailers.is_none());
+        }
+
+        // A stream that the client cut off has not failed.
+        let service =
+            ServiceBuilder::new().layer(captures()).service_fn(async |_: Request<Body>| {
+                Ok::<_, Never>(grpc(&[], Some(&[("grpc-status", "13")])))
+            });
+        let response = service.oneshot(Request::new(Body::empty())).await.unwrap();
+        let mut body = response.into_body();
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        assert!(sentry.take().is_empty());
+
+        // The operator's own choice of codes.
+        let layer =
+            BindTransactionIdLayer::new().capture_server_errors(Failures::new().grpc_codes([5]));
+        let service = ServiceBuilder::new().layer(layer).service_fn(async |_: Request<Body>| {
+            Ok::<_, Never>(grpc(&[("grpc-status", "5")], None))
+        });
+        service.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(sentry.take().len(), 1);
+    });
+}
