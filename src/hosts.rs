@@ -81,16 +81,15 @@ impl AllowedHosts {
 
     /// [`allows`](Self::allows) for a request whose host may be unknown.
     pub(crate) fn allows_target(&self, target: Option<(&str, Option<u16>)>) -> bool {
-        match target {
-            Some((host, port)) => self.allows(host, port),
-            None => {
-                #[cfg(feature = "tracing")]
-                if self.0.is_some() {
-                    tracing::debug!("no host in the request, so the transaction ID is not sent");
-                }
-                self.0.is_none()
-            }
+        if let Some((host, port)) = target {
+            return self.allows(host, port);
         }
+        let is_any = self.0.is_none();
+        #[cfg(feature = "tracing")]
+        if !is_any {
+            tracing::debug!("no host in the request, so the transaction ID is not sent");
+        }
+        is_any
     }
 }
 

@@ -6,6 +6,7 @@ mod axum;
 mod client;
 mod failures;
 mod hosts;
+mod hubs;
 mod id;
 mod inbound;
 mod integration;
@@ -16,6 +17,7 @@ mod scope;
 mod server;
 #[cfg(feature = "tower-http")]
 mod tower_http;
+mod trust;
 mod urls;
 
 #[cfg(feature = "axum")]
@@ -30,9 +32,10 @@ pub use crate::id::{
 pub use crate::integration::TransactionIdIntegration;
 pub use crate::message::{InboundResponse, OutboundRequest};
 pub use crate::scope::{InScope, TransactionIdScope};
-pub use crate::server::{BindTransactionId, BindTransactionIdLayer, ResponseBody, Trust};
+pub use crate::server::{BindTransactionId, BindTransactionIdLayer, ResponseBody};
 #[cfg(feature = "tower-http")]
 pub use crate::tower_http::{FromMakeRequestId, MakeTransactionIdSpan};
+pub use crate::trust::Trust;
 
 /// The futures of both layers, for code that has to name them.
 pub mod future {

@@ -13,9 +13,9 @@ use std::task::{Context, Poll, ready};
 
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use sentry::protocol::Transaction;
-use sentry::{Client, Hub, HubSwitchGuard, Scope};
+use sentry::{Hub, HubSwitchGuard, Scope};
 
+use crate::hubs::{BaseHub, fork_current};
 use crate::integration::Origin;
 use crate::report::hides_a_failure;
 use crate::{TAG, TransactionId};
@@ -199,24 +199,6 @@ impl TransactionId {
     pub fn current() -> Option<Self> {
         with_current(|scope| scope.id.clone())
     }
-
-    /// The tag `transaction_id` of `hub`'s current scope, where it is a valid ID.
-    ///
-    /// # Deadlock
-    ///
-    /// Takes the lock of `hub`: called from `before_breadcrumb` or from a closure given to
-    /// `add_breadcrumb` on the same hub, it never returns.
-    #[must_use]
-    pub fn from_hub(hub: &Hub) -> Option<Self> {
-        // A scope tells its tags only by applying them. This is done on a fork, since another
-        // thread may be changing the scope of the hub itself.
-        let tag = Hub::new_from_top(HubRef(hub)).configure_scope(|scope| {
-            let mut sheet = Transaction::default();
-            scope.apply_to_transaction(&mut sheet);
-            sheet.tags.remove(TAG)
-        });
-        tag?.parse().ok()
-    }
 }
 
 /// What `look` makes of the scope that this thread is in. It must not call foreign code, for which
@@ -231,54 +213,9 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&TransactionIdScope) -> R) -> Op
     looked.ok().flatten()
 }
 
-/// `Arc<Hub>` can be forked, and `&Hub` cannot.
-struct HubRef<'a>(&'a Hub);
-
-impl AsRef<Hub> for HubRef<'_> {
-    fn as_ref(&self) -> &Hub {
-        self.0
-    }
-}
-
 /// The current ID; without one, what the current hub is tagged with.
 pub(crate) fn ambient_id() -> Option<TransactionId> {
     TransactionId::current().or_else(|| TransactionId::from_hub(&Hub::current()))
-}
-
-/// A client and a scope as they were when a layer was given its hub: what each request starts from.
-pub(crate) struct BaseHub {
-    client: Arc<Client>,
-    scope: Scope,
-}
-
-impl BaseHub {
-    /// `None` for a hub without a client.
-    pub(crate) fn new(hub: impl AsRef<Hub>) -> Option<Self> {
-        let hub = Hub::new_from_top(hub);
-        let client = hub.client()?;
-        let scope = hub.configure_scope(|scope| scope.clone());
-        Some(Self { client, scope })
-    }
-
-    fn fork(&self, prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
-        if !self.client.is_enabled() {
-            return None;
-        }
-        let mut scope = self.scope.clone();
-        prepare(&mut scope);
-        Some(Hub::new(Some(Arc::clone(&self.client)), Arc::new(scope)))
-    }
-}
-
-/// Where the current hub has an enabled client.
-fn fork_current(prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
-    let current = Hub::current();
-    if !current.client()?.is_enabled() {
-        return None;
-    }
-    let hub = Hub::new_from_top(current);
-    hub.configure_scope(prepare);
-    Some(hub)
 }
 
 /// Has the events that pass through `scope`, and through scopes forked from it, set `reported`.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Extensions, HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sentry::Hub;
@@ -14,13 +14,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::failures::{Capture, CaptureError};
+use crate::hubs::BaseHub;
 use crate::inbound::InboundCall;
 use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
-use crate::scope::{BaseHub, Opening};
+use crate::scope::Opening;
 use crate::{
     Failures, InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
-    X_TRANSACTION_ID,
+    Trust, X_TRANSACTION_ID,
 };
 
 /// A [`Layer`] that gives each request its transaction ID: read from the header or minted, bound
@@ -199,72 +200,6 @@ impl<S, M, C> Layer<S> for BindTransactionIdLayer<M, C> {
 
     fn layer(&self, inner: S) -> Self::Service {
         BindTransactionId { inner, config: Arc::clone(&self.config) }
-    }
-}
-
-/// Whose transaction IDs a [`BindTransactionIdLayer`] keeps.
-#[derive(Clone)]
-pub struct Trust(TrustKind);
-
-#[derive(Clone)]
-enum TrustKind {
-    Always,
-    Never,
-    When(Arc<Decide>),
-}
-
-type Decide = dyn Fn(&HeaderMap, &Extensions) -> bool + Send + Sync;
-
-impl Trust {
-    /// Every caller's. The default: to correlate what a browser did is the purpose.
-    #[must_use]
-    pub fn always() -> Self {
-        Self(TrustKind::Always)
-    }
-
-    /// No caller's, for an edge that faces the public. Further inside it would break the chain.
-    #[must_use]
-    pub fn never() -> Self {
-        Self(TrustKind::Never)
-    }
-
-    /// As `decide` says of each request that brings a valid ID: by a header that your proxy sets,
-    /// or by an extension such as axum's `ConnectInfo`.
-    ///
-    /// ```
-    /// use std::net::SocketAddr;
-    /// use axum::extract::ConnectInfo;
-    /// use tower_transaction_id::{BindTransactionIdLayer, Trust};
-    ///
-    /// let layer = BindTransactionIdLayer::new().trust(Trust::when(|_headers, extensions| {
-    ///     let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-    ///     peer.is_some_and(|ConnectInfo(peer)| peer.ip().is_loopback())
-    /// }));
-    /// ```
-    #[must_use]
-    pub fn when<F>(decide: F) -> Self
-    where
-        F: Fn(&HeaderMap, &Extensions) -> bool + Send + Sync + 'static,
-    {
-        Self(TrustKind::When(Arc::new(decide)))
-    }
-
-    fn accepts<B>(&self, request: &Request<B>) -> bool {
-        match &self.0 {
-            TrustKind::Always => true,
-            TrustKind::Never => false,
-            TrustKind::When(decide) => decide(request.headers(), request.extensions()),
-        }
-    }
-}
-
-impl fmt::Debug for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            TrustKind::Always => "Trust::always()",
-            TrustKind::Never => "Trust::never()",
-            TrustKind::When(_) => "Trust::when(..)",
-        })
     }
 }
 

@@ -1,0 +1,73 @@
+//! Where the hub of a scope comes from, and what a hub tells of its ID.
+
+use std::sync::Arc;
+
+use sentry::protocol::Transaction;
+use sentry::{Client, Hub, Scope};
+
+use crate::{TAG, TransactionId};
+
+/// A client and a scope as they were when a layer was given its hub: what each request starts from.
+pub(crate) struct BaseHub {
+    client: Arc<Client>,
+    scope: Scope,
+}
+
+impl BaseHub {
+    /// `None` for a hub without a client.
+    pub(crate) fn new(hub: impl AsRef<Hub>) -> Option<Self> {
+        let hub = Hub::new_from_top(hub);
+        let client = hub.client()?;
+        let scope = hub.configure_scope(|scope| scope.clone());
+        Some(Self { client, scope })
+    }
+
+    pub(crate) fn fork(&self, prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
+        if !self.client.is_enabled() {
+            return None;
+        }
+        let mut scope = self.scope.clone();
+        prepare(&mut scope);
+        Some(Hub::new(Some(Arc::clone(&self.client)), Arc::new(scope)))
+    }
+}
+
+/// Where the current hub has an enabled client.
+pub(crate) fn fork_current(prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
+    let current = Hub::current();
+    if !current.client()?.is_enabled() {
+        return None;
+    }
+    let hub = Hub::new_from_top(current);
+    hub.configure_scope(prepare);
+    Some(hub)
+}
+
+impl TransactionId {
+    /// The tag `transaction_id` of `hub`'s current scope, where it is a valid ID.
+    ///
+    /// # Deadlock
+    ///
+    /// Takes the lock of `hub`: called from `before_breadcrumb` or from a closure given to
+    /// `add_breadcrumb` on the same hub, it never returns.
+    #[must_use]
+    pub fn from_hub(hub: &Hub) -> Option<Self> {
+        // A scope tells its tags only by applying them. This is done on a fork, since another
+        // thread may be changing the scope of the hub itself.
+        let tag = Hub::new_from_top(HubRef(hub)).configure_scope(|scope| {
+            let mut sheet = Transaction::default();
+            scope.apply_to_transaction(&mut sheet);
+            sheet.tags.remove(TAG)
+        });
+        tag?.parse().ok()
+    }
+}
+
+/// `Arc<Hub>` can be forked, and `&Hub` cannot.
+struct HubRef<'a>(&'a Hub);
+
+impl AsRef<Hub> for HubRef<'_> {
+    fn as_ref(&self) -> &Hub {
+        self.0
+    }
+}
