@@ -151,6 +151,10 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
     /// [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer). Of nested layers it is the
     /// outermost that reports.
     ///
+    /// tower-http's `TraceLayer` logs each 5xx as an error. Where sentry-tracing sends errors to
+    /// Sentry, that event stands for the failure; with `TraceLayer::on_failure(())` this report,
+    /// which names route and status, is made instead.
+    ///
     /// ```
     /// use tower_transaction_id::{BindTransactionIdLayer, Failures};
     ///
