@@ -18,7 +18,7 @@ use crate::hubs::BaseHub;
 use crate::inbound::InboundCall;
 use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
-use crate::scope::Opening;
+use crate::scope::{Opening, with_current};
 use crate::{
     Failures, InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
     Trust, X_TRANSACTION_ID,
@@ -289,7 +289,7 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
             ..Opening::default()
         };
         let (id, scope, is_kept) = match &incoming {
-            Some(Ok(id)) if TransactionId::current().as_ref() == Some(id) => {
+            Some(Ok(id)) if with_current(|scope| scope.id() == id) == Some(true) => {
                 (id.clone(), None, true)
             }
             Some(Ok(id)) if self.trust.accepts(request) => {

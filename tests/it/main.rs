@@ -1,6 +1,7 @@
 //! The public API, as its users meet it: real servers and clients on loopback, and Sentry's real
 //! client up to its transport.
 
+mod bases;
 mod bodies;
 mod chains;
 mod client_failures;
