@@ -331,14 +331,21 @@ impl<T> InScope<T> {
         drop(entered);
         Self::new(scope, inner)
     }
+}
 
-    /// Drops the value inside the scope, and hands the scope on.
-    pub(crate) fn finish(self: Pin<&mut Self>) -> Option<TransactionIdScope> {
+impl<F: Future> InScope<F> {
+    /// Polls the future. When it is ready, drops it, still inside the scope, and hands the scope on.
+    pub(crate) fn poll_to_end(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<(F::Output, Option<TransactionIdScope>)> {
         let mut this = self.project();
         let entered = Entered::new(this.scope);
+        let Some(future) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
+        let output = ready!(future.poll(cx));
         this.inner.set(None);
         drop(entered);
-        this.scope.take()
+        Poll::Ready((output, this.scope.take()))
     }
 }
 
@@ -372,7 +379,7 @@ impl<B: Body> Body for InScope<B> {
         let this = self.project();
         let _entered = Entered::new(this.scope);
         match this.inner.as_pin_mut() {
-            Some(inner) => Poll::Ready(ready!(inner.poll_frame(cx))),
+            Some(inner) => inner.poll_frame(cx),
             None => Poll::Ready(None),
         }
     }

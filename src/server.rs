@@ -356,11 +356,10 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let Poll::Ready(result) = this.inner.as_mut().poll(cx) else {
+        let this = self.project();
+        let Poll::Ready((result, scope)) = this.inner.poll_to_end(cx) else {
             return Poll::Pending;
         };
-        let scope = this.inner.finish();
         let watched = this.watched.take().zip(scope.as_ref());
         let mut response = match result {
             Ok(response) => response,
