@@ -299,7 +299,9 @@ fn lent_scopes_never_mix_whatever_overlaps() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     let events = sentry.take_events();
     assert!(events.len() > 10_000, "{}", events.len());
     for event in events {

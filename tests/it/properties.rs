@@ -110,9 +110,10 @@ proptest! {
 
         let agreed = lines.first().filter(|first| lines.iter().all(|line| line == *first));
         let valid = |value: &&HeaderValue| is_valid(value.as_bytes());
-        match agreed.filter(valid).or(generated.as_ref().filter(valid)) {
-            Some(expected) => prop_assert_eq!(id.as_bytes(), expected.as_bytes()),
-            None => prop_assert_eq!(id.len(), 32),
+        if let Some(expected) = agreed.filter(valid).or(generated.as_ref().filter(valid)) {
+            prop_assert_eq!(id.as_bytes(), expected.as_bytes());
+        } else {
+            prop_assert_eq!(id.len(), 32);
         }
     }
 
@@ -172,5 +173,7 @@ fn minted_ids_are_valid_and_all_different() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
