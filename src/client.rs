@@ -261,7 +261,7 @@ where
         };
         let scope = id.minted().map(|id| {
             let origin = Some(Origin::Minted(None));
-            TransactionIdScope::open(id.clone(), &Opening { origin, ..Opening::default() })
+            TransactionIdScope::open(id.clone(), &Opening { origin, ..Opening::default() }).0
         });
         let mut watched = None;
         let inner = InScope::start(scope, || {

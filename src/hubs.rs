@@ -71,7 +71,6 @@ fn take_spare(base: u64) -> Option<Arc<Scope>> {
 ///
 /// While this reference is held, whoever changes the hub's scope changes a copy. Only a scope that
 /// nobody else refers to any more is kept: a task or a fork that still captures keeps its own.
-#[derive(Clone)]
 pub(crate) struct Lent {
     base: u64,
     scope: Option<Arc<Scope>>,

@@ -210,12 +210,13 @@ fn check(value: &[u8]) -> Result<(), InvalidTransactionId> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidTransactionId {
     rule: Rule,
-    len: usize,
+    // Kept by each scope that was opened in spite of it, and so kept small.
+    len: u32,
 }
 
 impl InvalidTransactionId {
     fn new(rule: Rule, len: usize) -> Self {
-        Self { rule, len }
+        Self { rule, len: u32::try_from(len).unwrap_or(u32::MAX) }
     }
 
     /// The first rule that the value broke.
@@ -228,7 +229,7 @@ impl InvalidTransactionId {
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // the length of what was refused, not a container's
     pub fn len(&self) -> usize {
-        self.len
+        usize::try_from(self.len).unwrap_or(usize::MAX)
     }
 }
 

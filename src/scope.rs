@@ -3,8 +3,9 @@
 //! This is the only place that switches Sentry's hub or owns a thread-local. Whatever is entered
 //! is left again on the way out, by return or by panic, so nothing outlives the work it belongs to.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,7 +25,7 @@ use crate::{TAG, TransactionId};
 const UPSTREAM_TAG: &str = "upstream_transaction_id";
 
 thread_local! {
-    static CURRENT: Cell<Option<TransactionIdScope>> = const { Cell::new(None) };
+    static CURRENT: RefCell<Option<TransactionIdScope>> = const { RefCell::new(None) };
 
     /// Reachable only while Sentry's own thread-local is. A thread destroys its locals in the
     /// reverse order of their first use, and the hub is used first here.
@@ -75,8 +76,6 @@ pub struct TransactionIdScope {
     /// Set by the first event that makes a report of the request's failure superfluous; only
     /// where failures are captured.
     reported: Option<Arc<AtomicBool>>,
-    /// The hub's scope, where it came from a base. After the hub, so that it is dropped last.
-    _lent: Option<Lent>,
 }
 
 /// How a layer opens the scope of a request.
@@ -96,7 +95,7 @@ impl TransactionIdScope {
     /// tags the fork.
     #[must_use]
     pub fn new(id: TransactionId) -> Self {
-        Self::open(id, &Opening::default())
+        Self::open(id, &Opening::default()).0
     }
 
     /// A scope for a task of its own that belongs to the current work: the current ID and a fork
@@ -125,7 +124,8 @@ impl TransactionIdScope {
         Some(fork)
     }
 
-    pub(crate) fn open(id: TransactionId, opening: &Opening<'_>) -> Self {
+    /// A scope, and what to keep until its end.
+    pub(crate) fn open(id: TransactionId, opening: &Opening<'_>) -> (Self, Option<Lent>) {
         let reported = opening.watch.then(Arc::default);
         let prepare = |scope: &mut Scope| {
             scope.set_tag(TAG, id.as_str());
@@ -147,7 +147,7 @@ impl TransactionIdScope {
             }
             None => (fork_current(prepare), None),
         };
-        Self { id, hub: hub.map(Arc::new), origin: opening.origin, reported, _lent: lent }
+        (Self { id, hub: hub.map(Arc::new), origin: opening.origin, reported }, lent)
     }
 
     /// The ID of this scope.
@@ -210,15 +210,10 @@ impl TransactionId {
     }
 }
 
-/// What `look` makes of the scope that this thread is in. It must not call foreign code, for which
-/// no scope would be current.
+/// What `look` makes of the scope that this thread is in. It must not call foreign code, which could
+/// enter another.
 pub(crate) fn with_current<R>(look: impl FnOnce(&TransactionIdScope) -> R) -> Option<R> {
-    let looked = CURRENT.try_with(|current| {
-        let scope = current.take();
-        let looked = scope.as_ref().map(look);
-        current.set(scope);
-        looked
-    });
+    let looked = CURRENT.try_with(|current| current.borrow().as_ref().map(look));
     looked.ok().flatten()
 }
 
@@ -270,7 +265,7 @@ impl Drop for Entered<'_> {
 
 fn swap_current(slot: &mut Option<TransactionIdScope>) {
     // A thread that is ending may have no place for it any more: then nothing is current.
-    let _ = CURRENT.try_with(|current| *slot = current.replace(slot.take()));
+    let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), slot));
 }
 
 pin_project! {

@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::failures::{Capture, CaptureError};
-use crate::hubs::BaseHub;
+use crate::hubs::{BaseHub, Lent};
 use crate::inbound::InboundCall;
 use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
@@ -264,7 +264,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let (id, scope) = self.config.admit(&mut request);
+        let Admitted { id, scope, lent } = self.config.admit(&mut request);
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
         let rules = self.config.capture.rules().filter(|_| in_sentry);
         ResponseFuture {
@@ -272,14 +272,23 @@ where
             inner: InScope::start(scope, || self.inner.call(request)),
             echo: Some((self.config.header_name.clone(), id)),
             capture: PhantomData,
+            lent,
         }
     }
+}
+
+/// A request that is let in.
+struct Admitted {
+    id: TransactionId,
+    /// `None` where the request is in its scope already.
+    scope: Option<TransactionIdScope>,
+    lent: Option<Lent>,
 }
 
 impl<M: MakeTransactionId, C: Capture> Config<M, C> {
     /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
     /// scope, unless the request is already in it.
-    fn admit<B>(&self, request: &mut Request<B>) -> (TransactionId, Option<TransactionIdScope>) {
+    fn admit<B>(&self, request: &mut Request<B>) -> Admitted {
         let lines = request.headers().get_all(&self.header_name);
         let has_one_line = lines.iter().nth(1).is_none();
         let incoming = TransactionId::from_lines(lines);
@@ -288,7 +297,7 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
             watch: self.capture.rules().is_some(),
             ..Opening::default()
         };
-        let (id, scope, is_kept) = match &incoming {
+        let (id, opened, is_kept) = match &incoming {
             Some(Ok(id)) if with_current(|scope| scope.id() == id) == Some(true) => {
                 (id.clone(), None, true)
             }
@@ -321,7 +330,8 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
         if !(is_kept && has_one_line) {
             set_header(request.headers_mut(), self.header_name.clone(), &id);
         }
-        (id, scope)
+        let (scope, lent) = opened.unzip();
+        Admitted { id, scope, lent: lent.flatten() }
     }
 }
 
@@ -339,6 +349,8 @@ pin_project! {
         echo: Option<(HeaderName, TransactionId)>,
         watched: Option<Box<InboundCall>>,
         capture: PhantomData<fn() -> C>,
+        // After the scope, so that it is dropped last.
+        lent: Option<Lent>,
     }
 }
 
@@ -382,6 +394,7 @@ where
         Poll::Ready(Ok(response.map(|body| ResponseBody {
             inner: InScope::new(scope, body),
             watched: at_the_end.map(Box::new),
+            lent: this.lent.take(),
         })))
     }
 }
@@ -394,6 +407,8 @@ pin_project! {
         inner: InScope<B>,
         // A gRPC response whose trailers have yet to tell how it went.
         watched: Option<Box<InboundCall>>,
+        // After the scope, so that it is dropped last.
+        lent: Option<Lent>,
     }
 }
 
@@ -406,7 +421,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
 /// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self { inner: InScope::default(), watched: None }
+        Self { inner: InScope::default(), watched: None, lent: None }
     }
 }
 
@@ -420,7 +435,8 @@ impl<B: Body> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let polled = this.inner.as_mut().poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
+        if this.watched.is_some()
+            && let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(trailers) = frame.trailers_ref()
             && let Some(watched) = this.watched.take()
             && let Some(scope) = this.inner.scope()
