@@ -1,6 +1,11 @@
 //! Instructions per request: `cargo bench --bench instructions`. Needs valgrind.
+//!
+//! With the name of a case and a variant, such as `-- "mint, on" ours`, it leaves the profile of
+//! that one in `target/callgrind.out`.
 
 mod variants;
+
+use std::path::Path;
 
 use variants::callgrind;
 use variants::client::ClientCase;
@@ -16,12 +21,14 @@ fn run_all() {
     let _sentry = sentry_client::init();
     for case in cases() {
         for variant in Variant::ALL {
-            case.run(|| callgrind::count(&mut subject(variant, &case)));
+            let name = format!("{} {}", case.name, variant.name());
+            case.run(|| callgrind::count(&name, &mut subject(variant, &case)));
         }
     }
     for case in ClientCase::ALL {
         for with_layer in [false, true] {
-            case.run(|| callgrind::count(&mut case.subject(with_layer)));
+            let name = format!("{} {}", case.name, if with_layer { "ours" } else { "bare" });
+            case.run(|| callgrind::count(&name, &mut case.subject(with_layer)));
         }
     }
 }
@@ -50,10 +57,19 @@ fn report() {
 
 fn main() {
     if callgrind::is_child() {
-        run_all();
-    } else if callgrind::is_installed() {
+        return run_all();
+    }
+    if !callgrind::is_installed() {
+        println!("instructions: skipped, since valgrind is not installed");
+        return;
+    }
+    // Cargo adds an argument of its own.
+    let names: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
+    if names.is_empty() {
         report();
     } else {
-        println!("instructions: skipped, since valgrind is not installed");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/callgrind.out");
+        callgrind::profile(&names.join(" "), &file);
+        println!("callgrind_annotate --auto=no --tree=both {}", file.display());
     }
 }

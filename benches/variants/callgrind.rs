@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 use super::Subject;
 
+/// Set in the child: to the one subject that it is to run, or to nothing for all.
 const CHILD: &str = "TRANSACTION_ID_UNDER_CALLGRIND";
 /// Before counting: what is made once, such as the thread's random generator.
 const WARM_UP: u32 = 100;
@@ -30,16 +31,14 @@ pub(crate) fn is_installed() -> bool {
 }
 
 /// In the child: the work that is counted.
-pub(crate) fn count(subject: &mut Subject) {
-    count_times(subject, WARM_UP, REQUESTS);
-}
-
-/// As [`count`]; for subjects that are long. The counts have to be divided by hand.
-pub(crate) fn count_times(subject: &mut Subject, warm_up: u32, requests: u32) {
-    for _ in 0..warm_up {
-        subject();
+pub(crate) fn count(name: &str, subject: &mut Subject) {
+    let wanted = env::var(CHILD).unwrap_or_default();
+    if wanted.is_empty() || wanted == name {
+        for _ in 0..WARM_UP {
+            subject();
+        }
+        measured_by_callgrind(subject, REQUESTS);
     }
-    measured_by_callgrind(subject, requests);
 }
 
 #[inline(never)]
@@ -53,25 +52,36 @@ fn measured_by_callgrind(subject: &mut Subject, requests: u32) {
 pub(crate) fn instructions() -> Vec<f64> {
     let folder = env::temp_dir().join(format!("callgrind-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the profiles");
-    let counts = run_child(&folder).iter().map(|profile| total(profile)).collect();
+    // Of two options with one pattern, callgrind keeps one: hence two spellings.
+    run_child("", &folder.join("profile"), &["--dump-after=*ured_by_callgrind*"]);
+    let counts = in_order(&folder).iter().map(|profile| total(profile)).collect();
     let _ = fs::remove_dir_all(&folder);
     counts
 }
 
-fn run_child(folder: &Path) -> Vec<PathBuf> {
+/// In the parent: leaves the profile of one subject in `file`, for `callgrind_annotate`.
+pub(crate) fn profile(name: &str, file: &Path) {
+    run_child(name, file, &["--dump-instr=yes"]);
+}
+
+fn run_child(name: &str, file: &Path, options: &[&str]) {
     let program = env::current_exe().expect("a program knows its file");
     let status = Command::new("valgrind")
         .args(["--quiet", "--tool=callgrind", "--collect-atstart=no"])
-        // Of two options with one pattern, callgrind keeps one: hence two spellings. Wild cards,
-        // since there are two ways in which Rust mangles names.
-        .args(["--toggle-collect=*measured_by_callgrind*", "--dump-after=*ured_by_callgrind*"])
-        .arg(format!("--callgrind-out-file={}/profile", folder.display()))
+        // Wild cards, since there are two ways in which Rust mangles names.
+        .arg("--toggle-collect=*measured_by_callgrind*")
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .args(options)
         .arg(program)
-        .env(CHILD, "1")
+        .env(CHILD, name)
         .stdout(Stdio::null())
         .status()
         .expect("valgrind starts");
     assert!(status.success(), "valgrind ended with {status}");
+}
+
+/// `profile.1`, `profile.2` and so on. `profile` itself holds what was not measured.
+fn in_order(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).expect("the profiles are there");
     let mut profiles: Vec<(u32, PathBuf)> = files
         .filter_map(|file| {
