@@ -30,8 +30,8 @@ pub(crate) fn is_installed() -> bool {
     valgrind.is_ok_and(|status| status.success())
 }
 
-/// In the child: the work that is counted.
-pub(crate) fn count(name: &str, subject: &mut Subject) {
+/// In the child: the work that is counted. The figure is found by the parent.
+pub(crate) fn count(name: &str, subject: &mut Subject) -> f64 {
     let wanted = env::var(CHILD).unwrap_or_default();
     if wanted.is_empty() || wanted == name {
         for _ in 0..WARM_UP {
@@ -39,6 +39,7 @@ pub(crate) fn count(name: &str, subject: &mut Subject) {
         }
         measured_by_callgrind(subject, REQUESTS);
     }
+    0.0
 }
 
 #[inline(never)]
@@ -49,8 +50,8 @@ fn measured_by_callgrind(subject: &mut Subject, requests: u32) {
 }
 
 /// In the parent: instructions per request of each [`count`] that the child makes, in order.
-pub(crate) fn instructions() -> Vec<f64> {
-    let folder = env::temp_dir().join(format!("callgrind-{}", std::process::id()));
+pub(crate) fn counts() -> Vec<f64> {
+    let folder = a_place(&format!("callgrind-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the profiles");
     // Of two options with one pattern, callgrind keeps one: hence two spellings.
     run_child("", &folder.join("profile"), &["--dump-after=*ured_by_callgrind*"]);
@@ -59,9 +60,15 @@ pub(crate) fn instructions() -> Vec<f64> {
     counts
 }
 
-/// In the parent: leaves the profile of one subject in `file`, for `callgrind_annotate`.
-pub(crate) fn profile(name: &str, file: &Path) {
-    run_child(name, file, &["--dump-instr=yes"]);
+/// In the parent: the profile of one subject.
+pub(crate) fn profile(name: &str) -> PathBuf {
+    let file = a_place("callgrind.out");
+    run_child(name, &file, &[]);
+    file
+}
+
+fn a_place(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
 fn run_child(name: &str, file: &Path, options: &[&str]) {

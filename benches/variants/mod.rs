@@ -8,6 +8,7 @@ pub(crate) mod callgrind;
 pub(crate) mod cases;
 pub(crate) mod client;
 pub(crate) mod exchange;
+pub(crate) mod report;
 pub(crate) mod sentry_client;
 pub(crate) mod stacks;
 pub(crate) mod table;
