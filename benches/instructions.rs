@@ -1,0 +1,33 @@
+//! Instructions per request: `cargo bench --bench instructions`. Needs valgrind.
+//!
+//! With the name of a case and of a variant, such as `-- "mint, on" ours`, it leaves the profile of
+//! that one for `callgrind_annotate`.
+
+mod variants;
+
+use variants::{Case, callgrind, report, sentry_client};
+
+fn main() {
+    if !callgrind::is_installed() {
+        println!("instructions: skipped, since valgrind is not installed");
+        return;
+    }
+    // Cargo adds an argument of its own.
+    let names: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
+    if callgrind::is_child() {
+        let _sentry = sentry_client::init();
+        print(|name, subject| callgrind::count(name, subject));
+    } else if names.is_empty() {
+        let mut counts = callgrind::counts().into_iter();
+        print(|_, _| counts.next().expect("one profile for each subject").round());
+    } else {
+        let profile = callgrind::profile(&names.join(" "));
+        println!("callgrind_annotate --auto=no --tree=both {}", profile.display());
+    }
+}
+
+/// In the child, and again in its parent: counts come in the order in which they are asked for.
+fn print(measure: impl report::Measure) {
+    let [a, b, c, d] = Case::MAIN;
+    report::print("instructions", &[a, b, c, d, Case::FRAMES_ON, Case::FRAMES_OFF], measure);
+}
