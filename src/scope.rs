@@ -244,6 +244,8 @@ struct Entered<'a> {
 }
 
 impl<'a> Entered<'a> {
+    // Once for each poll and each frame: worth a copy in the code of whoever polls.
+    #[inline]
     fn new(slot: &'a mut Option<TransactionIdScope>) -> Self {
         let Some(scope) = slot else {
             return Self { slot: None, _hub: None };
@@ -256,6 +258,7 @@ impl<'a> Entered<'a> {
 }
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(slot) = &mut self.slot {
             swap_current(slot);
@@ -263,6 +266,7 @@ impl Drop for Entered<'_> {
     }
 }
 
+#[inline]
 fn swap_current(slot: &mut Option<TransactionIdScope>) {
     // A thread that is ending may have no place for it any more: then nothing is current.
     let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), slot));
