@@ -16,9 +16,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sentry::{Hub, HubSwitchGuard, Scope};
 
-use crate::hubs::{BaseHub, Lent, fork_current};
+use crate::hubs::{BaseHub, fork_current};
 use crate::integration::Origin;
 use crate::report::hides_a_failure;
+use crate::spares::{self, Reuse};
 use crate::{TAG, TransactionId};
 
 /// The tag of a valid ID that a request brought and that was not trusted.
@@ -68,14 +69,31 @@ impl Drop for HubIsAlive {
 /// `add_breadcrumb` takes. Opening or forking a scope in there never returns, as with most uses of
 /// the hub. Reading [`TransactionId::current`] is safe everywhere.
 #[derive(Clone)]
-pub struct TransactionIdScope {
+pub struct TransactionIdScope(Arc<Inner>);
+
+pub(crate) struct Inner {
     id: TransactionId,
     hub: Option<Arc<Hub>>,
     /// Where the server or the client layer opened it.
-    pub(crate) origin: Option<Origin>,
+    origin: Option<Origin>,
     /// Set by the first event that makes a report of the request's failure superfluous; only
     /// where failures are captured.
     reported: Option<Arc<AtomicBool>>,
+    /// The scope that `hub` has of its base, for as long as nobody changes it.
+    lent: Option<Arc<Scope>>,
+}
+
+impl Inner {
+    fn new(id: TransactionId) -> Self {
+        Self { id, hub: None, origin: None, reported: None, lent: None }
+    }
+
+    /// Lets go of a request, and keeps what the next one may use.
+    pub(crate) fn clear(&mut self) {
+        self.hub = None;
+        self.id = TransactionId::PLACEHOLDER;
+        self.reported = None;
+    }
 }
 
 /// How a layer opens the scope of a request.
@@ -90,12 +108,36 @@ pub(crate) struct Opening<'a> {
     pub(crate) watch: bool,
 }
 
+impl Inner {
+    /// Makes the hub that `opening` asks for.
+    fn fill(&mut self, opening: &Opening<'_>) {
+        self.origin = opening.origin;
+        self.reported = opening.watch.then(Arc::default);
+        let prepare = |scope: &mut Scope| {
+            scope.set_tag(TAG, self.id.as_str());
+            if let Some(upstream) = opening.upstream {
+                scope.set_tag(UPSTREAM_TAG, upstream.as_str());
+            }
+            if let Some(reported) = self.reported.clone() {
+                watch(scope, reported);
+            }
+        };
+        let hub = match opening.base {
+            Some(base) if !base.is_enabled() => None,
+            Some(base) if opening.upstream.is_some() || opening.watch => Some(base.fork(prepare)),
+            Some(base) => Some(base.lend(&mut self.lent, &self.id)),
+            None => fork_current(prepare),
+        };
+        self.hub = hub.map(Arc::new);
+    }
+}
+
 impl TransactionIdScope {
     /// A scope for `id`: forks the current hub, with its user, span, tags and breadcrumbs, and
     /// tags the fork.
     #[must_use]
     pub fn new(id: TransactionId) -> Self {
-        Self::open(id, &Opening::default()).0
+        Self::open(id, &Opening::default())
     }
 
     /// A scope for a task of its own that belongs to the current work: the current ID and a fork
@@ -116,59 +158,58 @@ impl TransactionIdScope {
     /// ```
     #[must_use]
     pub fn fork() -> Option<Self> {
-        let mut fork = Self::new(ambient_id()?);
+        let id = ambient_id()?;
+        let mut fork = Inner::new(id);
+        fork.hub = fork_current(|scope| scope.set_tag(TAG, fork.id.as_str())).map(Arc::new);
         with_current(|current| {
-            fork.origin = current.origin;
-            fork.reported.clone_from(&current.reported);
+            fork.origin = current.0.origin;
+            fork.reported.clone_from(&current.0.reported);
         });
-        Some(fork)
+        Some(Self(Arc::new(fork)))
     }
 
-    /// A scope, and what to keep until its end.
-    pub(crate) fn open(id: TransactionId, opening: &Opening<'_>) -> (Self, Option<Lent>) {
-        let reported = opening.watch.then(Arc::default);
-        let prepare = |scope: &mut Scope| {
-            scope.set_tag(TAG, id.as_str());
-            if let Some(upstream) = opening.upstream {
-                scope.set_tag(UPSTREAM_TAG, upstream.as_str());
-            }
-            if let Some(reported) = reported.clone() {
-                watch(scope, reported);
-            }
-        };
-        let (hub, lent) = match opening.base {
-            Some(base) if !base.is_enabled() => (None, None),
-            Some(base) if opening.upstream.is_some() || opening.watch => {
-                (Some(base.fork(prepare)), None)
-            }
-            Some(base) => {
-                let (hub, lent) = base.lend(&id);
-                (Some(hub), Some(lent))
-            }
-            None => (fork_current(prepare), None),
-        };
-        (Self { id, hub: hub.map(Arc::new), origin: opening.origin, reported }, lent)
+    pub(crate) fn open(id: TransactionId, opening: &Opening<'_>) -> Self {
+        let mut inner = Inner::new(id);
+        inner.fill(opening);
+        Self(Arc::new(inner))
+    }
+
+    /// Opens a scope in place of one that is over. Whoever holds what comes with it until the end
+    /// of the request makes it serve once more.
+    pub(crate) fn reopen(id: TransactionId, opening: &Opening<'_>) -> (Self, Reuse) {
+        let base = opening.base.map(BaseHub::key);
+        let mut inner = spares::take(base).unwrap_or_else(|| Arc::new(Inner::new(id.clone())));
+        // Nobody else has a spare one.
+        if let Some(inner) = Arc::get_mut(&mut inner) {
+            inner.id = id;
+            inner.fill(opening);
+        }
+        (Self(Arc::clone(&inner)), Reuse::new(base, inner))
     }
 
     /// The ID of this scope.
     #[must_use]
     pub fn id(&self) -> &TransactionId {
-        &self.id
+        &self.0.id
     }
 
     /// The hub of this scope: `None` where no enabled client was bound when it was opened.
     #[must_use]
     pub fn hub(&self) -> Option<&Arc<Hub>> {
-        self.hub.as_ref()
+        self.0.hub.as_ref()
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.0.origin.as_ref()
     }
 
     /// Whether an event has reported the failure of this request.
     pub(crate) fn is_reported(&self) -> bool {
-        self.reported.as_ref().is_some_and(|reported| reported.load(Relaxed))
+        self.0.reported.as_ref().is_some_and(|reported| reported.load(Relaxed))
     }
 
     pub(crate) fn note_reported(&self) {
-        if let Some(reported) = &self.reported {
+        if let Some(reported) = &self.0.reported {
             reported.store(true, Relaxed);
         }
     }
@@ -194,8 +235,8 @@ impl TransactionIdScope {
 impl fmt::Debug for TransactionIdScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransactionIdScope")
-            .field("id", &self.id)
-            .field("has_hub", &self.hub.is_some())
+            .field("id", self.id())
+            .field("has_hub", &self.hub().is_some())
             .finish_non_exhaustive()
     }
 }
@@ -206,7 +247,7 @@ impl TransactionId {
     /// No lock and no allocation; safe to call from Sentry's callbacks and from a `Drop`.
     #[must_use]
     pub fn current() -> Option<Self> {
-        with_current(|scope| scope.id.clone())
+        with_current(|scope| scope.id().clone())
     }
 }
 
@@ -250,7 +291,7 @@ impl<'a> Entered<'a> {
         let Some(scope) = slot else {
             return Self { slot: None, _hub: None };
         };
-        let hub = scope.hub.as_ref().filter(|_| HUB_IS_ALIVE.try_with(|_| ()).is_ok());
+        let hub = scope.hub().filter(|_| HUB_IS_ALIVE.try_with(|_| ()).is_ok());
         let hub = hub.map(|hub| HubSwitchGuard::new(Arc::clone(hub)));
         swap_current(slot);
         Self { slot: Some(slot), _hub: hub }

@@ -14,11 +14,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::failures::{Capture, CaptureError};
-use crate::hubs::{BaseHub, Lent};
+use crate::hubs::BaseHub;
 use crate::inbound::InboundCall;
 use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
 use crate::scope::{Opening, with_current};
+use crate::spares::Reuse;
 use crate::{
     Failures, InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
     Trust, X_TRANSACTION_ID,
@@ -264,7 +265,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let Admitted { id, scope, lent } = self.config.admit(&mut request);
+        let Admitted { id, scope, reuse } = self.config.admit(&mut request);
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
         let rules = self.config.capture.rules().filter(|_| in_sentry);
         ResponseFuture {
@@ -272,7 +273,7 @@ where
             inner: InScope::start(scope, || self.inner.call(request)),
             echo: Some((self.config.header_name.clone(), id)),
             capture: PhantomData,
-            lent,
+            reuse,
         }
     }
 }
@@ -282,7 +283,7 @@ struct Admitted {
     id: TransactionId,
     /// `None` where the request is in its scope already.
     scope: Option<TransactionIdScope>,
-    lent: Option<Lent>,
+    reuse: Option<Reuse>,
 }
 
 impl<M: MakeTransactionId, C: Capture> Config<M, C> {
@@ -303,7 +304,7 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
             }
             Some(Ok(id)) if self.trust.accepts(request) => {
                 opening.origin = Some(Origin::Inbound);
-                (id.clone(), Some(TransactionIdScope::open(id.clone(), &opening)), true)
+                (id.clone(), Some(TransactionIdScope::reopen(id.clone(), &opening)), true)
             }
             _ => {
                 let refusal = match &incoming {
@@ -324,14 +325,14 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
                 opening.origin = Some(Origin::Minted(refusal));
                 opening.upstream = incoming.as_ref().and_then(|id| id.as_ref().ok());
                 let id = self.make_id.make(request).unwrap_or_else(TransactionId::mint);
-                (id.clone(), Some(TransactionIdScope::open(id, &opening)), false)
+                (id.clone(), Some(TransactionIdScope::reopen(id, &opening)), false)
             }
         };
         if !(is_kept && has_one_line) {
             set_header(request.headers_mut(), self.header_name.clone(), &id);
         }
-        let (scope, lent) = opened.unzip();
-        Admitted { id, scope, lent: lent.flatten() }
+        let (scope, reuse) = opened.unzip();
+        Admitted { id, scope, reuse }
     }
 }
 
@@ -349,8 +350,8 @@ pin_project! {
         echo: Option<(HeaderName, TransactionId)>,
         watched: Option<Box<InboundCall>>,
         capture: PhantomData<fn() -> C>,
-        // After the scope, so that it is dropped last.
-        lent: Option<Lent>,
+        // Last, so that it is dropped when the scope is.
+        reuse: Option<Reuse>,
     }
 }
 
@@ -394,7 +395,7 @@ where
         Poll::Ready(Ok(response.map(|body| ResponseBody {
             inner: InScope::new(scope, body),
             watched: at_the_end.map(Box::new),
-            lent: this.lent.take(),
+            reuse: this.reuse.take(),
         })))
     }
 }
@@ -407,8 +408,8 @@ pin_project! {
         inner: InScope<B>,
         // A gRPC response whose trailers have yet to tell how it went.
         watched: Option<Box<InboundCall>>,
-        // After the scope, so that it is dropped last.
-        lent: Option<Lent>,
+        // Last, so that it is dropped when the scope is.
+        reuse: Option<Reuse>,
     }
 }
 
@@ -421,7 +422,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
 /// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self { inner: InScope::default(), watched: None, lent: None }
+        Self { inner: InScope::default(), watched: None, reuse: None }
     }
 }
 
