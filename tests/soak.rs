@@ -212,7 +212,7 @@ async fn one_request(
     counts.sent.fetch_add(1, Relaxed);
     // A header that is no ID is replaced by the client layer where there is one, so that half of
     // the requests go without.
-    let through_the_layer = n % 2 == 0;
+    let through_the_layer = n.is_multiple_of(2);
     let sent = async {
         if through_the_layer {
             let layer = InjectTransactionIdLayer::new(AllowedHosts::any());

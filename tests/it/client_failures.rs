@@ -212,6 +212,9 @@ fn each_call_in_a_scope_leaves_a_breadcrumb_and_none_leaks_out() {
 
         // Nothing on the hub outside, from calls inside or outside a scope, nor where it is off.
         client.clone().oneshot(request(&server)).await.unwrap();
+        let mut by_hand = request(&server);
+        by_hand.headers_mut().insert("x-transaction-id", "by-hand".parse().unwrap());
+        client.clone().oneshot(by_hand).await.unwrap();
         capture("outside");
         let quiet = crate::client_failures::client(layer().breadcrumbs(false));
         scope("ours")
