@@ -3,7 +3,7 @@
 //! This is the only place that switches Sentry's hub or owns a thread-local. Whatever is entered
 //! is left again on the way out, by return or by panic, so nothing outlives the work it belongs to.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ use crate::{TAG, TransactionId};
 const UPSTREAM_TAG: &str = "upstream_transaction_id";
 
 thread_local! {
-    static CURRENT: RefCell<Option<TransactionIdScope>> = const { RefCell::new(None) };
+    static CURRENT: Cell<Option<TransactionIdScope>> = const { Cell::new(None) };
 
     /// Reachable only while Sentry's own thread-local is. A thread destroys its locals in the
     /// reverse order of their first use, and the hub is used first here.
@@ -251,10 +251,15 @@ impl TransactionId {
     }
 }
 
-/// What `look` makes of the scope that this thread is in. It must not call foreign code, which could
-/// enter another.
+/// What `look` makes of the scope that this thread is in. It must not call foreign code, for which
+/// no scope would be current.
 pub(crate) fn with_current<R>(look: impl FnOnce(&TransactionIdScope) -> R) -> Option<R> {
-    let looked = CURRENT.try_with(|current| current.borrow().as_ref().map(look));
+    let looked = CURRENT.try_with(|current| {
+        let scope = current.take();
+        let looked = scope.as_ref().map(look);
+        current.set(scope);
+        looked
+    });
     looked.ok().flatten()
 }
 
@@ -310,7 +315,7 @@ impl Drop for Entered<'_> {
 #[inline]
 fn swap_current(slot: &mut Option<TransactionIdScope>) {
     // A thread that is ending may have no place for it any more: then nothing is current.
-    let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), slot));
+    let _ = CURRENT.try_with(|current| *slot = current.replace(slot.take()));
 }
 
 pin_project! {
@@ -330,8 +335,10 @@ pin_project! {
     impl<T> PinnedDrop for InScope<T> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _entered = Entered::new(this.scope);
-            this.inner.set(None);
+            if mem::needs_drop::<T>() {
+                let _entered = Entered::new(this.scope);
+                this.inner.set(None);
+            }
         }
     }
 }
