@@ -315,7 +315,7 @@ impl Drop for Entered<'_> {
 #[inline]
 fn swap_current(slot: &mut Option<TransactionIdScope>) {
     // A thread that is ending may have no place for it any more: then nothing is current.
-    let _ = CURRENT.try_with(|current| *slot = current.replace(slot.take()));
+    let _ = CURRENT.try_with(|current| current.swap(Cell::from_mut(slot)));
 }
 
 pin_project! {
