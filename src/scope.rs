@@ -290,7 +290,8 @@ struct Entered<'a> {
 }
 
 impl<'a> Entered<'a> {
-    // Once for each poll and each frame: worth a copy in the code of whoever polls.
+    // Here and below: once for each frame of a body, in whose code it costs half of what it does
+    // as a call.
     #[inline]
     fn new(slot: &'a mut Option<TransactionIdScope>) -> Self {
         let Some(scope) = slot else {
@@ -419,6 +420,7 @@ impl<B: Body> Body for InScope<B> {
     type Data = B::Data;
     type Error = B::Error;
 
+    #[inline]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
