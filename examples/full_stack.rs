@@ -55,24 +55,30 @@ fn shop() -> Router {
         .layer(CatchPanicLayer::new())
         // Log lines with the ID: inside of it, since its spans have to know it. Outside of what
         // answers by itself, so that 413, 500, 503 and 504 are logged, too.
-        .layer(TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()))
+        // Its own line on each failure would be an error: with sentry-tracing, that event would
+        // stand for the failure, in place of the layer's report with route and status.
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(MakeTransactionIdSpan::new())
+                .on_failure(()),
+        )
         // URL and method on events, and a trace. It writes to the hub that is current, and must
         // not do so outside of a hub of the request's own. This is why no NewSentryLayer is needed.
         .layer(SentryHttpLayer::new().enable_transaction())
-        // The ID: outermost of all that can fail, so that nothing fails without it. Not every
-        // 503 is worth an event: when the shop is full, Sentry would hear it a thousand times.
-        .layer(
-            BindTransactionIdLayer::new()
-                .hub(Hub::main())
-                .capture_server_errors(Failures::new().statuses([500..=502, 504..=599])),
-        )
-        // Further out still, since it has to put its headers on every answer. It answers
-        // preflights by itself; they carry no ID, and nobody would read it.
+        // A page of another origin may send the ID, and may read it. Outside of what can fail, so
+        // that a failure can be read, too. It answers preflights by itself.
         .layer(
             CorsLayer::new()
                 .allow_origin(Any)
                 .allow_headers([CONTENT_TYPE, X_TRANSACTION_ID])
                 .expose_headers([X_TRANSACTION_ID]),
+        )
+        // The ID: outermost, so that there is no answer without it, preflights included. Not every
+        // 503 is worth an event: when the shop is full, Sentry would hear it a thousand times.
+        .layer(
+            BindTransactionIdLayer::new()
+                .hub(Hub::main())
+                .capture_server_errors(Failures::new().statuses([500..=502, 504..=599])),
         )
 }
 
