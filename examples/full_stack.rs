@@ -58,9 +58,7 @@ fn shop() -> Router {
         // Its own line on each failure would be an error: with sentry-tracing, that event would
         // stand for the failure, in place of the layer's report with route and status.
         .layer(
-            TraceLayer::new_for_http()
-                .make_span_with(MakeTransactionIdSpan::new())
-                .on_failure(()),
+            TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()).on_failure(()),
         )
         // URL and method on events, and a trace. It writes to the hub that is current, and must
         // not do so outside of a hub of the request's own. This is why no NewSentryLayer is needed.
