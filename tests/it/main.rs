@@ -11,6 +11,7 @@ mod ids;
 mod middleware;
 mod model;
 mod nested;
+mod outages;
 mod peers;
 mod properties;
 mod scopes;
