@@ -1,0 +1,44 @@
+// The demo: its storefront, and its kitchen.
+import { check } from './check.mjs';
+import { start } from './processes.mjs';
+
+export const SERVED = 200;
+export const FAILED = 502;
+const HEADER = 'X-Transaction-ID';
+
+export const newId = () => crypto.randomUUID().replaceAll('-', '');
+
+// Opens the shop; its own first order is through when this resolves.
+export async function openShop(name, program, { folder, dsn, args = [] }) {
+  const env = { SENTRY_DSN: dsn, RUST_LOG: 'info' };
+  const shop = start(name, program, ['--port', '0', ...args], { folder, env });
+  const [, url] = await shop.ready(/^ *Order +(http:\/\/\S+)$/m);
+  const [, id] = await shop.ready(/^Ordered one artisanal hot dog: .*X-Transaction-ID (\S+)$/m);
+  return { url, firstId: id, process: shop, stop: () => shop.stop() };
+}
+
+// The kitchen alone: for a chain in which somebody else calls it. It closes when its input does.
+export async function openKitchen(name, program, { folder, dsn }) {
+  const env = { SENTRY_DSN: dsn };
+  const kitchen = start(name, program, ['kitchen'], { folder, env, stdin: 'pipe' });
+  const [, address] = await kitchen.ready(/^(127\.0\.0\.1:\d+)$/m);
+  return { url: `http://${address}`, stop: () => kitchen.stop() };
+}
+
+// Orders as the page does. Without an ID, no header is sent.
+export async function order(shop, dog, id) {
+  const headers = { 'Content-Type': 'application/json' };
+  if (id !== undefined) headers[HEADER] = id;
+  const started = performance.now();
+  const response = await fetch(new URL('/orders', shop.url), {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ dog }),
+    signal: AbortSignal.timeout(20_000),
+  });
+  const text = await response.text();
+  const took = performance.now() - started;
+  const echoed = response.headers.get(HEADER);
+  check(echoed, `the answer to an order (${response.status}) has no ${HEADER}`);
+  return { status: response.status, echoed, text, took };
+}

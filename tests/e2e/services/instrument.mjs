@@ -1,0 +1,4 @@
+// Loaded before everything else (`node --import`), as Sentry asks for.
+import * as Sentry from '@sentry/node';
+
+Sentry.init({ dsn: process.env.SENTRY_DSN, serverName: process.env.SERVICE });

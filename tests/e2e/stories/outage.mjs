@@ -1,0 +1,96 @@
+// The tracker fails in every way. Orders are served as ever, and no report ends up under the ID of
+// another order.
+import { check, eventually, same } from '../parts/check.mjs';
+import { ShakyTracker } from '../parts/shaky-tracker.mjs';
+import { FAILED, SERVED, newId, order } from '../parts/shop.mjs';
+import { servicesOf, title } from '../parts/tracker.mjs';
+
+export const about = 'the tracker fails, and comes back';
+const SERVICES = ['storefront', 'kitchen'];
+const DOGS = { artisanal: FAILED, chili: FAILED, classic: SERVED };
+const FAILURES = ['is down', 'hangs', 'answers 429', 'answers 500'];
+
+const ORDERS_OF_EACH = 5;
+// A machine that is shared is slow now and then, so no time is compared with the clock, and only
+// what is slow each time counts. An order that waited for the tracker would take many times longer.
+const TIMES_SLOWER = 3;
+const NOT_NOTICED = 100;
+const ATTEMPTS = 3;
+
+export async function tell(stage) {
+  const tracker = stage.closing(new ShakyTracker(stage.project.tracker.url));
+  await tracker.turn('works');
+  const shop = await stage.shop({ dsn: stage.project.dsn(tracker.url) });
+  const orders = new Map([[shop.firstId, 'artisanal']]);
+
+  const usual = await round(shop, orders);
+  for (const failure of FAILURES) {
+    await tracker.turn(failure);
+    await servedAsUsual(shop, orders, `while the tracker ${failure}`, usual);
+    if (failure !== 'is down') {
+      check(tracker.reports[failure], `the tracker ${failure}: nobody tried to report to it`);
+    }
+  }
+  await tracker.turn('works');
+  await servedAsUsual(shop, orders, 'once the tracker is back', usual);
+  const id = await reportedAgain(stage, shop, orders);
+  await nothingCrossedOver(stage, orders);
+  return [{ what: 'once it is back', id, services: SERVICES }];
+}
+
+// A few orders, one after another: the median of how long they took, in milliseconds.
+async function round(shop, orders) {
+  const times = [];
+  for (let count = 0; count < ORDERS_OF_EACH; count += 1) {
+    for (const dog of Object.keys(DOGS)) times.push(await one(shop, orders, dog, newId()));
+  }
+  return times.sort((one, other) => one - other)[Math.floor(times.length / 2)];
+}
+
+async function one(shop, orders, dog, id) {
+  orders.set(id, dog);
+  const { status, echoed, took } = await order(shop, dog, id);
+  same(`one ${dog}: status and echo`, [status, echoed], [DOGS[dog], id]);
+  return took;
+}
+
+async function servedAsUsual(shop, orders, when, usual) {
+  const limit = usual * TIMES_SLOWER + NOT_NOTICED;
+  const medians = [];
+  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+    const median = await round(shop, orders);
+    if (median <= limit) return;
+    medians.push(Math.round(median));
+  }
+  check(false, `${when}, orders took ${medians.join(', ')} ms, and ${Math.round(usual)} ms before`);
+}
+
+// What was reported in the meantime may be lost. What is reported from now on is not; the SDKs may
+// still keep quiet for a while, as they were told to.
+async function reportedAgain(stage, shop, orders) {
+  return eventually(60, async () => {
+    const id = newId();
+    await one(shop, orders, 'artisanal', id);
+    const events = await eventually(2, async () => {
+      const found = (await stage.project.events()).filter((event) => event.id === id);
+      same(`once the tracker is back: the services with events under ${id}`,
+        servicesOf(found), [...SERVICES].sort());
+      return found;
+    });
+    return events[0].id;
+  });
+}
+
+// Each report tells of the dog that was ordered under its ID, and of no other.
+async function nothingCrossedOver(stage, orders) {
+  for (const { id, service, data } of await stage.project.events()) {
+    const dog = orders.get(id);
+    check(dog, `an event of the ${service} is under an ID that was never sent: ${id}`);
+    const crumbs = data.breadcrumbs?.values ?? data.breadcrumbs ?? [];
+    const told = [title(data), ...crumbs.map(({ message }) => message)].join('\n');
+    for (const other of Object.keys(DOGS)) {
+      check(other === dog || !told.includes(other),
+        `an event of the ${service} under ${id}, an order for the ${dog}, tells of the ${other}`);
+    }
+  }
+}
