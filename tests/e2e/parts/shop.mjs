@@ -27,18 +27,30 @@ export async function openKitchen(name, program, { folder, dsn }) {
 
 // Orders as the page does. Without an ID, no header is sent.
 export async function order(shop, dog, id) {
-  const headers = { 'Content-Type': 'application/json' };
-  if (id !== undefined) headers[HEADER] = id;
   const started = performance.now();
-  const response = await fetch(new URL('/orders', shop.url), {
-    method: 'POST',
-    headers,
-    body: JSON.stringify({ dog }),
-    signal: AbortSignal.timeout(20_000),
-  });
+  const response = await send(shop, dog, id, AbortSignal.timeout(20_000));
   const text = await response.text();
   const took = performance.now() - started;
-  const echoed = response.headers.get(HEADER);
-  check(echoed, `the answer to an order (${response.status}) has no ${HEADER}`);
-  return { status: response.status, echoed, text, took };
+  return { ...head(response), text, took };
+}
+
+// Orders what takes a while, and leaves as soon as the answer has begun.
+export async function abandon(shop, id) {
+  const leaving = new AbortController();
+  const response = await send(shop, 'grilled', id, leaving.signal);
+  leaving.abort();
+  return head(response);
+}
+
+function send(shop, dog, id, signal) {
+  const headers = { 'Content-Type': 'application/json' };
+  if (id !== undefined) headers[HEADER] = id;
+  const body = JSON.stringify({ dog });
+  return fetch(new URL('/orders', shop.url), { method: 'POST', headers, body, signal });
+}
+
+function head({ status, headers }) {
+  const echoed = headers.get(HEADER);
+  check(echoed, `the answer to an order (${status}) has no ${HEADER}`);
+  return { status, echoed };
 }

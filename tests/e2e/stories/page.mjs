@@ -31,7 +31,7 @@ async function search(stage, page, href) {
   await page.goto(`${tracker.url}/accounts/login/`);
   await page.locator('input[name=username]').fill(user);
   await page.locator('input[name=password]').fill(password);
-  await page.locator('form button[type=submit], form input[type=submit]').first().click();
+  await page.locator('input[name=password]').press('Enter');
   await page.waitForURL((url) => !url.pathname.includes('login'));
   const answer = await page.goto(href);
   same('Bugsink, asked for the ID', answer.status(), 200);
