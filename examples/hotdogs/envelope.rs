@@ -139,7 +139,7 @@ fn crumb(crumb: &Value) -> Crumb {
     let message = match crumb["message"].as_str() {
         Some(message) => text(message),
         // The shape of an HTTP call in every SDK.
-        None => text(&format!("{} {} {}", data("method"), data("url"), data("status_code"))),
+        None => text(&["method", "url", "status_code", "reason"].map(data).join(" ")),
     };
     let category = [&crumb["category"], &crumb["type"]];
     Crumb {
