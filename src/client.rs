@@ -350,7 +350,10 @@ impl<C: Capture> Config<C> {
             rules: self.capture.rules(),
             span: self.propagate_trace,
         };
-        let call = OutboundCall::new(id.get(), request.method(), || request.url(), &wanted)?;
+        // An event belongs to whoever calls, even where the caller sends another ID.
+        let current = TransactionId::current();
+        let id = current.as_ref().or(id.get());
+        let call = OutboundCall::new(id, request.method(), || request.url(), &wanted)?;
         if is_allowed {
             call.propagate_trace(request.headers_mut());
         }

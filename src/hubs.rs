@@ -1,6 +1,9 @@
 //! Where the hub of a scope comes from, and what a hub tells of its ID.
 
+use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use sentry::protocol::Transaction;
 use sentry::{Client, Hub, Scope};
@@ -11,24 +14,84 @@ use crate::{TAG, TransactionId};
 pub(crate) struct BaseHub {
     client: Arc<Client>,
     scope: Scope,
+    key: u64,
 }
 
 impl BaseHub {
     /// `None` for a hub without a client.
     pub(crate) fn new(hub: impl AsRef<Hub>) -> Option<Self> {
+        static KEYS: AtomicU64 = AtomicU64::new(0);
         let hub = Hub::new_from_top(hub);
         let client = hub.client()?;
         let scope = hub.configure_scope(|scope| scope.clone());
-        Some(Self { client, scope })
+        Some(Self { client, scope, key: KEYS.fetch_add(1, Relaxed) })
     }
 
-    pub(crate) fn fork(&self, prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
-        if !self.client.is_enabled() {
-            return None;
-        }
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.client.is_enabled()
+    }
+
+    /// A hub whose scope `prepare` completes.
+    pub(crate) fn fork(&self, prepare: impl FnOnce(&mut Scope)) -> Hub {
         let mut scope = self.scope.clone();
         prepare(&mut scope);
-        Some(Hub::new(Some(Arc::clone(&self.client)), Arc::new(scope)))
+        Hub::new(Some(Arc::clone(&self.client)), Arc::new(scope))
+    }
+
+    /// A hub whose scope is tagged with `id` and nothing else, and the means to use that scope for
+    /// another request when it is free again.
+    ///
+    /// A clone of the base's scope would count up a dozen references that all threads share.
+    pub(crate) fn lend(&self, id: &TransactionId) -> (Hub, Lent) {
+        let mut scope = take_spare(self.key).unwrap_or_else(|| Arc::new(self.scope.clone()));
+        // Nobody else has a spare scope, so that this copies nothing.
+        Arc::make_mut(&mut scope).set_tag(TAG, id.as_str());
+        let hub = Hub::new(Some(Arc::clone(&self.client)), Arc::clone(&scope));
+        (hub, Lent { base: self.key, scope: Some(scope) })
+    }
+}
+
+/// How many scopes a thread keeps for its next requests.
+const SPARES: usize = 32;
+
+thread_local! {
+    static SPARE_SCOPES: RefCell<Vec<(u64, Arc<Scope>)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take_spare(base: u64) -> Option<Arc<Scope>> {
+    let taken = SPARE_SCOPES.try_with(|spares| {
+        let mut spares = spares.borrow_mut();
+        let at = spares.iter().rposition(|(of, _)| *of == base)?;
+        Some(spares.swap_remove(at).1)
+    });
+    taken.ok().flatten()
+}
+
+/// A scope that is to be used again once nothing of its request is left.
+///
+/// While this reference is held, whoever changes the hub's scope changes a copy. Only a scope that
+/// nobody else refers to any more is kept: a task or a fork that still captures keeps its own.
+#[derive(Clone)]
+pub(crate) struct Lent {
+    base: u64,
+    scope: Option<Arc<Scope>>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(mut scope) = self.scope.take() else { return };
+        if Arc::get_mut(&mut scope).is_none() {
+            return;
+        }
+        let evicted = SPARE_SCOPES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            // The first may be of a base that is no more.
+            let evicted = (spares.len() == SPARES).then(|| spares.swap_remove(0));
+            spares.push((self.base, scope));
+            evicted
+        });
+        // A scope holds foreign code, which must not find the list borrowed.
+        drop(evicted);
     }
 }
 

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sentry::{Hub, HubSwitchGuard, Scope};
 
-use crate::hubs::{BaseHub, fork_current};
+use crate::hubs::{BaseHub, Lent, fork_current};
 use crate::integration::Origin;
 use crate::report::hides_a_failure;
 use crate::{TAG, TransactionId};
@@ -75,6 +75,8 @@ pub struct TransactionIdScope {
     /// Set by the first event that makes a report of the request's failure superfluous; only
     /// where failures are captured.
     reported: Option<Arc<AtomicBool>>,
+    /// The hub's scope, where it came from a base. After the hub, so that it is dropped last.
+    _lent: Option<Lent>,
 }
 
 /// How a layer opens the scope of a request.
@@ -134,11 +136,18 @@ impl TransactionIdScope {
                 watch(scope, reported);
             }
         };
-        let hub = match opening.base {
-            Some(base) => base.fork(prepare),
-            None => fork_current(prepare),
+        let (hub, lent) = match opening.base {
+            Some(base) if !base.is_enabled() => (None, None),
+            Some(base) if opening.upstream.is_some() || opening.watch => {
+                (Some(base.fork(prepare)), None)
+            }
+            Some(base) => {
+                let (hub, lent) = base.lend(&id);
+                (Some(hub), Some(lent))
+            }
+            None => (fork_current(prepare), None),
         };
-        Self { id, hub: hub.map(Arc::new), origin: opening.origin, reported }
+        Self { id, hub: hub.map(Arc::new), origin: opening.origin, reported, _lent: lent }
     }
 
     /// The ID of this scope.
@@ -322,14 +331,21 @@ impl<T> InScope<T> {
         drop(entered);
         Self::new(scope, inner)
     }
+}
 
-    /// Drops the value inside the scope, and hands the scope on.
-    pub(crate) fn finish(self: Pin<&mut Self>) -> Option<TransactionIdScope> {
+impl<F: Future> InScope<F> {
+    /// Polls the future. When it is ready, drops it, still inside the scope, and hands the scope on.
+    pub(crate) fn poll_to_end(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<(F::Output, Option<TransactionIdScope>)> {
         let mut this = self.project();
         let entered = Entered::new(this.scope);
+        let Some(future) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
+        let output = ready!(future.poll(cx));
         this.inner.set(None);
         drop(entered);
-        this.scope.take()
+        Poll::Ready((output, this.scope.take()))
     }
 }
 
@@ -363,7 +379,7 @@ impl<B: Body> Body for InScope<B> {
         let this = self.project();
         let _entered = Entered::new(this.scope);
         match this.inner.as_pin_mut() {
-            Some(inner) => Poll::Ready(ready!(inner.poll_frame(cx))),
+            Some(inner) => inner.poll_frame(cx),
             None => Poll::Ready(None),
         }
     }

@@ -18,7 +18,7 @@ use crate::hubs::BaseHub;
 use crate::inbound::InboundCall;
 use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
-use crate::scope::Opening;
+use crate::scope::{Opening, with_current};
 use crate::{
     Failures, InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
     Trust, X_TRANSACTION_ID,
@@ -150,6 +150,10 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
     /// failure. Events of lower levels do not, nor do those of
     /// [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer). Of nested layers it is the
     /// outermost that reports.
+    ///
+    /// tower-http's `TraceLayer` logs each 5xx as an error. Where sentry-tracing sends errors to
+    /// Sentry, that event stands for the failure; with `TraceLayer::on_failure(())` this report,
+    /// which names route and status, is made instead.
     ///
     /// ```
     /// use tower_transaction_id::{BindTransactionIdLayer, Failures};
@@ -285,7 +289,7 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
             ..Opening::default()
         };
         let (id, scope, is_kept) = match &incoming {
-            Some(Ok(id)) if TransactionId::current().as_ref() == Some(id) => {
+            Some(Ok(id)) if with_current(|scope| scope.id() == id) == Some(true) => {
                 (id.clone(), None, true)
             }
             Some(Ok(id)) if self.trust.accepts(request) => {
@@ -352,11 +356,10 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let Poll::Ready(result) = this.inner.as_mut().poll(cx) else {
+        let this = self.project();
+        let Poll::Ready((result, scope)) = this.inner.poll_to_end(cx) else {
             return Poll::Pending;
         };
-        let scope = this.inner.finish();
         let watched = this.watched.take().zip(scope.as_ref());
         let mut response = match result {
             Ok(response) => response,

@@ -85,6 +85,14 @@ fn a_failing_status_is_an_event_in_the_shape_of_sentry_s_own() {
         assert!(sentry.take().is_empty());
         call("/500").await;
         assert_eq!(sentry.take()[0].1.as_ref().unwrap().len(), 32);
+        // A call under an ID that the caller set by hand still belongs to the caller.
+        let mut by_hand = request(&format!("{server}/500"));
+        by_hand.headers_mut().insert("x-transaction-id", "by-hand".parse().unwrap());
+        scope("ours").bind(client.clone().oneshot(by_hand)).await.unwrap();
+        let event = sentry.take_events().pop().unwrap();
+        assert_eq!(tag(&event, "transaction_id").as_deref(), Some("ours"));
+        assert_eq!(tag(&event, "peer_transaction_id").as_deref(), Some("theirs"));
+
         let picky = crate::client_failures::client(
             layer().capture_failures(Failures::new().statuses([404..=404])),
         );
