@@ -1,6 +1,7 @@
 // The end of a run.
 
-// results: [{ name, about, rows: [{ what?, id, services }], seconds } or { name, about, broken, seconds }]
+// results: what each story came to: { name, about, seconds }, and `broken`, why, or `rows`, each of
+// them { what } with { id, services } or another { result }.
 export function table(results) {
   const lines = results.flatMap(({ name, about, rows, broken, seconds }) => {
     const head = [broken ? 'BROKEN' : 'ok', name, `${about} (${seconds} s)`];
@@ -10,7 +11,8 @@ export function table(results) {
   return lines.map(([state, name, text]) => `${state.padEnd(7)}${name.padEnd(12)}${text}`).join('\n');
 }
 
-function describe({ what, id, services }) {
-  const short = id.length > 60 ? `${id.slice(0, 57)}...` : id;
-  return [what && `${what}:`, short, services.join(', ')].filter(Boolean).join('  ');
+function describe({ what, id, services, result }) {
+  if (result) return `${what}: ${result}`;
+  const shown = id.length > 40 ? `${id.slice(0, 37)}...` : id;
+  return [shown.padEnd(40), services.join(', ').padEnd(44), what].filter(Boolean).join('  ').trimEnd();
 }

@@ -29,6 +29,8 @@ export class Tracker {
 
     const server = start('bugsink', program('gunicorn'), [
       '--bind=127.0.0.1:0', '--workers=1', '--threads=4', '--no-control-socket',
+      // No client finds out too late that a connection was closed for being idle.
+      '--keep-alive=0',
       'bugsink.wsgi:application',
     ], options);
     const [, url] = await server.ready(/Listening at: (http:\/\/127\.0\.0\.1:\d+)/);

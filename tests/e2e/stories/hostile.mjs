@@ -28,9 +28,11 @@ const LONGEST = 'Az09-_.:+/=@~'.padEnd(200, '-urn:uuid:Root=1-67891233');
 
 export async function tell(stage) {
   const shop = await stage.shop();
-  const minted = await Promise.all(
-    Object.entries(REFUSED).map(([what, lines]) => refused(shop, what, lines)),
-  );
+  const minted = [];
+  // One after another: the SDK's queue is short, and what does not fit is not reported.
+  for (const [what, lines] of Object.entries(REFUSED)) {
+    minted.push(await refused(shop, what, lines));
+  }
   same('IDs that were minted twice', minted.length - new Set(minted).size, 0);
   for (const id of minted) await stage.project.story(id, SERVICES);
 
@@ -38,8 +40,8 @@ export async function tell(stage) {
   same('the longest ID: status and echo', [status, echoed], [FAILED, [LONGEST]]);
   await stage.project.story(LONGEST, SERVICES);
   return [
-    { what: `${minted.length} of them, such as`, id: minted[0], services: SERVICES },
-    { what: '200 bytes, in order', id: LONGEST, services: SERVICES },
+    { what: `one of ${minted.length}`, id: minted[0], services: SERVICES },
+    { what: 'the longest valid one', id: LONGEST, services: SERVICES },
   ];
 }
 

@@ -1,11 +1,10 @@
 // Sentry itself would keep the tag of every event: of those that the crate's tests make, and of
 // those of the other stories.
-import { spawnSync } from 'node:child_process';
 import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildTests, runTests } from '../parts/cargo.mjs';
 import { check } from '../parts/check.mjs';
-import { environment } from '../parts/processes.mjs';
+import { start } from '../parts/processes.mjs';
 
 export const about = "Sentry's normaliser keeps the tags";
 
@@ -24,17 +23,17 @@ export async function tell(stage) {
       appendFileSync(told, `${JSON.stringify(data)}\n`);
     }
   }
-  const rows = [{ what: 'of the tests', ...normalise(stage, made) }];
+  const rows = [{ what: 'of the tests', result: await normalise(stage, made) }];
   // Empty where this story is told alone.
-  if (stage.projects.length > 1) rows.push({ what: 'of this run', ...normalise(stage, told) });
+  if (stage.projects.length > 1) {
+    rows.push({ what: 'of this run', result: await normalise(stage, told) });
+  }
   return rows;
 }
 
-function normalise({ e2e }, file) {
-  const { status, stdout, stderr } = spawnSync(join(e2e, 'normalise'), [file], {
-    encoding: 'utf8',
-    env: environment(),
-  });
-  check(status === 0, `tests/e2e/normalise: ${stderr || stdout}`);
-  return { id: stdout.trim(), services: [] };
+async function normalise({ e2e, folder }, file) {
+  const checker = start('normalise', join(e2e, 'normalise'), [file], { folder });
+  const outcome = await checker.ended;
+  check(outcome === 0, `tests/e2e/normalise:\n${checker.tail()}`);
+  return checker.output.trim();
 }
