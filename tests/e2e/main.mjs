@@ -7,7 +7,7 @@ import { Browser } from './parts/browser.mjs';
 import { buildDemo } from './parts/cargo.mjs';
 import { Broken, pause } from './parts/check.mjs';
 import { parse } from './parts/options.mjs';
-import { leftBehind, stopAll } from './parts/processes.mjs';
+import { isStopping, leftBehind, stopAll } from './parts/processes.mjs';
 import { Stage } from './parts/stage.mjs';
 import { table } from './parts/table.mjs';
 import { Tracker } from './parts/tracker.mjs';
@@ -47,6 +47,7 @@ async function main() {
     process.once(signal, async () => {
       console.error(`\n${signal}: stopping`);
       await cleanUp();
+      rmSync(folder, { recursive: true, force: true });
       process.exit(code);
     });
   }
@@ -55,16 +56,12 @@ async function main() {
   try {
     results = await tellAll({ ...options, folder });
   } catch (error) {
+    if (isStopping()) await forever();
     console.error(said(error));
   }
   const isClean = await cleanUp();
-  const passed = (results ?? []).filter(({ rows }) => rows).length;
-  const failed = (results ?? []).length - passed;
-  if (results) {
-    console.log(`\n${table(results)}\n`);
-    console.log(`${passed} passed, ${failed} failed`);
-  }
-  if (results && !failed && isClean) {
+  if (results) console.log(`\n${table(results)}`);
+  if (results?.every(({ broken }) => !broken) && isClean) {
     if (!options.keep) rmSync(folder, { recursive: true, force: true });
     return 0;
   }
@@ -99,24 +96,29 @@ async function tellAll({ only, screenshots, folder }) {
 async function tell(name, stage) {
   const started = Date.now();
   const { about, tell: story } = STORIES[name];
-  let told;
+  const result = { name, about };
   try {
-    const rows = await Promise.race([story(stage), tooLong()]);
+    result.rows = await Promise.race([story(stage), tooLong()]);
     await stage.project.allTagged();
-    told = { rows };
   } catch (error) {
-    told = { broken: said(error) };
+    result.broken = said(error);
   }
-  await stage.close();
-  const result = { name, about, seconds: seconds(started), ...told };
-  console.log(`${told.rows ? 'ok' : 'BROKEN'}  ${name} (${result.seconds} s)`);
-  if (told.broken) console.log(told.broken.replace(/^/gm, '    '));
+  await stage.close().catch((error) => { result.broken ??= said(error); });
+  // What breaks because the run is interrupted is no news.
+  if (isStopping()) await forever();
+  result.seconds = seconds(started);
+  console.log(`${result.broken ? 'BROKEN' : 'ok'}  ${name} (${result.seconds} s)`);
+  if (result.broken) console.log(result.broken.replace(/^/gm, '    '));
   return result;
 }
 
 async function tooLong() {
   await pause(LONGEST_STORY * 1000);
   throw new Broken(`the story took longer than ${LONGEST_STORY} s`);
+}
+
+function forever() {
+  return new Promise(() => {});
 }
 
 // Whether nothing is left of the run; what is, is ended.

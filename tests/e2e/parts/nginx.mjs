@@ -55,7 +55,8 @@ class Nginx {
     Object.assign(this, { url, log, server });
   }
 
-  // The one log line about an ID: a line is written when the response is through, so wait for it.
+  // What nginx logged of the one request of an ID: its start, and the ID that was passed on to the
+  // storefront. A line is written when the response is through, so wait for it.
   async logged(id) {
     return eventually(5, async () => {
       const lines = readFileSync(this.log, 'utf8').split('\n');
@@ -67,7 +68,8 @@ class Nginx {
             + `${found.length}; the last line is ${JSON.stringify(last)}`,
         );
       }
-      return found[0];
+      const [, request, passedOn] = /^(.*) passed_on=(\S*) /.exec(found[0]);
+      return { request, passedOn };
     });
   }
 

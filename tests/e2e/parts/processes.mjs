@@ -107,6 +107,10 @@ export function adopt(process) {
   running.add(process);
 }
 
+export function isStopping() {
+  return stopping;
+}
+
 export async function stopAll() {
   stopping = true;
   // The last one first: what depends on others is ended before them.

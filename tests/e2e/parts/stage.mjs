@@ -35,8 +35,13 @@ export class Stage {
     return page.screenshot({ path: join(this.screenshots, `${name}.png`), fullPage: true });
   }
 
+  // All of it, whatever one of them has to say.
   async close() {
-    for (const opened of this.#open.reverse()) await opened.stop();
+    const faults = [];
+    for (const opened of this.#open.reverse()) {
+      await opened.stop().catch((fault) => faults.push(fault));
+    }
+    if (faults.length) throw faults[0];
   }
 
   #own(dsn = this.project.dsn()) {

@@ -1,14 +1,19 @@
 // The end of a run.
 
-// results: what each story came to: { name, about, seconds }, and `broken`, why, or `rows`, each of
-// them { what } with { id, services } or another { result }.
+// results: what each story came to: { name, about, seconds }, with `rows`, each of them { what } and
+// either { id, services } or another { result }; or with `broken`: why.
 export function table(results) {
   const lines = results.flatMap(({ name, about, rows, broken, seconds }) => {
     const head = [broken ? 'BROKEN' : 'ok', name, `${about} (${seconds} s)`];
     if (broken) return [head];
     return [head, ...rows.map((row) => ['', '', describe(row)])];
   });
-  return lines.map(([state, name, text]) => `${state.padEnd(7)}${name.padEnd(12)}${text}`).join('\n');
+  const failed = results.filter(({ broken }) => broken).length;
+  return [
+    ...lines.map(([state, name, text]) => `${state.padEnd(7)}${name.padEnd(12)}${text}`),
+    '',
+    `${results.length - failed} passed, ${failed} failed`,
+  ].join('\n');
 }
 
 function describe({ what, id, services, result }) {

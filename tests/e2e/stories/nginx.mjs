@@ -12,12 +12,14 @@ const MINTED = /^[0-9a-f]{32}$/;
 export async function tell(stage) {
   const shop = await stage.shop();
   const nginx = stage.closing(await startNginx(stage.folder, shop.url));
+  const id = newId();
   return [
     await onThePage(stage, nginx),
-    await withAnId(stage, nginx),
-    await withoutOne(stage, nginx),
-    await withAPlaceholder(stage, nginx),
-    await withWhatOnlyTheStorefrontRefuses(stage, nginx),
+    await agreed(stage, nginx, { what: 'client with an ID', sent: id, becomes: new RegExp(`^${id}$`) }),
+    await agreed(stage, nginx, { what: 'client without an ID', becomes: MINTED }),
+    await agreed(stage, nginx, { what: 'client with "undefined"', sent: 'undefined', becomes: MINTED }),
+    // nginx lets it pass, and logs what became of it.
+    await agreed(stage, nginx, { what: 'client with "0000"', sent: '0000', passedOn: '0000', becomes: MINTED }),
     await whereNobodyAnswers(nginx),
   ];
 }
@@ -26,44 +28,21 @@ async function onThePage(stage, nginx) {
   const visitor = stage.closing(await shopPage.visit(stage.browser, nginx.url));
   const id = await shopPage.orderInVain(visitor.page, 'artisanal');
   shopPage.sameEverywhere(visitor, id, FAILED);
-  await nginx.logged(id);
+  same('page: the ID that nginx passed on', (await nginx.logged(id)).passedOn, id);
   const services = ['browser', ...SERVICES];
   await stage.project.story(id, services);
   return { what: 'page', id, services: ['nginx', ...services] };
 }
 
-async function withAnId(stage, nginx) {
-  const id = newId();
-  return agreed('client with an ID', stage, nginx, id, (echoed) => {
-    same('nginx: the ID of a client that sent one', echoed, id);
-  });
-}
-
-async function withoutOne(stage, nginx) {
-  return agreed('client without an ID', stage, nginx, undefined, (echoed) => {
-    matches('nginx: the ID of a client that sent none', echoed, MINTED);
-  });
-}
-
-async function withAPlaceholder(stage, nginx) {
-  return agreed('client with "undefined"', stage, nginx, 'undefined', (echoed) => {
-    matches('nginx: the ID of a client that sent "undefined"', echoed, MINTED);
-  });
-}
-
-// nginx lets it pass, and logs what became of it.
-async function withWhatOnlyTheStorefrontRefuses(stage, nginx) {
-  return agreed('client with "0000"', stage, nginx, '0000', (echoed) => {
-    matches('nginx: the ID of a client that sent "0000"', echoed, MINTED);
-  });
-}
-
-async function agreed(what, stage, nginx, sent, checkEcho) {
+// Unless `passedOn` says otherwise, the storefront works under what nginx passed on.
+async function agreed(stage, nginx, { what, sent, becomes, passedOn }) {
   const { status, echoed, text } = await order(nginx, 'artisanal', sent);
   same(`${what}: the status`, status, FAILED);
-  checkEcho(echoed);
+  matches(`${what}: the ID in the answer`, echoed, becomes);
   same(`${what}: the ID that the kitchen worked under`, JSON.parse(text).kitchenId, echoed);
-  matches(`${what}: nginx's log line`, await nginx.logged(echoed), /^502 POST \/orders /);
+  const logged = await nginx.logged(echoed);
+  same(`${what}: the request in nginx's log`, logged.request, `${FAILED} POST /orders`);
+  same(`${what}: the ID that nginx passed on`, logged.passedOn, passedOn ?? echoed);
   await stage.project.story(echoed, SERVICES);
   return { what, id: echoed, services: ['nginx', ...SERVICES] };
 }
