@@ -1,7 +1,7 @@
 // Bugsink: takes what Sentry's SDKs send, and tells through its API what it took.
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { Broken, eventually, same } from './check.mjs';
+import { Broken, check, eventually, same } from './check.mjs';
 import { start } from './processes.mjs';
 
 const PATIENCE = 20;
@@ -104,16 +104,21 @@ class Project {
   // The events under an ID, once each of `services` has reported; nobody else may have.
   async story(id, services) {
     return eventually(PATIENCE, async () => {
-      const events = (await this.events()).filter((event) => event.id === id);
-      same(`the services with events under ${id}`, servicesOf(events), [...services].sort());
-      return events;
+      const events = await this.events();
+      const found = events.filter((event) => event.id === id);
+      same(
+        `the services with events under ${id}${elsewhere(events)}`,
+        servicesOf(found),
+        [...services].sort(),
+      );
+      return found;
     });
   }
 
-  // Every event of the project carries some ID.
+  // Nothing was reported without an ID.
   async allTagged() {
-    const untagged = (await this.events()).filter((event) => !event.id);
-    same('events without a transaction ID', untagged.map(({ data }) => title(data)), []);
+    const without = elsewhere(await this.events());
+    check(!without, `some reports have no ID${without}`);
   }
 }
 
@@ -127,6 +132,13 @@ export function title(data) {
   const errors = exception?.values ?? exception ?? [];
   const last = errors.at(-1);
   return last ? `${last.type}: ${last.value}` : logentry?.formatted ?? logentry?.message ?? message;
+}
+
+// A hint at where an event may be that is looked for.
+function elsewhere(events) {
+  const untagged = events.filter((event) => !event.id);
+  const titles = untagged.map((event) => `${event.service}: ${title(event.data)}`);
+  return titles.length ? ` (without any ID: ${titles.join('; ')})` : '';
 }
 
 function service(data) {

@@ -19,7 +19,9 @@ export async function tell(stage) {
     await agreed(stage, nginx, { what: 'client without an ID', becomes: MINTED }),
     await agreed(stage, nginx, { what: 'client with "undefined"', sent: 'undefined', becomes: MINTED }),
     // nginx lets it pass, and logs what became of it.
-    await agreed(stage, nginx, { what: 'client with "0000"', sent: '0000', passedOn: '0000', becomes: MINTED }),
+    await agreed(stage, nginx, {
+      what: 'client with "0000"', sent: '0000', passedOn: '0000', becomes: MINTED,
+    }),
     await whereNobodyAnswers(nginx),
   ];
 }

@@ -27,82 +27,88 @@ export async function tell(stage) {
   const tracker = stage.closing(new ShakyTracker(stage.project.tracker.url));
   await tracker.turn('works');
   const shop = await stage.shop({ dsn: stage.project.dsn(tracker.url) });
-  const orders = new Map([[shop.firstId, 'artisanal']]);
+  const customers = new Customers(shop);
 
-  const usual = await round(shop, orders);
+  const usual = await customers.round('at first');
   for (const failure of FAILURES) {
     await tracker.turn(failure);
-    await servedAsUsual(shop, orders, `while the tracker ${failure}`, usual);
+    await servedAsUsual(customers, `while the tracker ${failure}`, usual);
     if (failure !== 'is down') {
       check(tracker.reports[failure], `the tracker ${failure}: nobody tried to report to it`);
     }
   }
   await tracker.turn('works');
-  await servedAsUsual(shop, orders, 'once the tracker is back', usual);
-  const id = await reportedAgain(stage, shop, orders);
-  await nothingCrossedOver(stage, orders);
+  await servedAsUsual(customers, 'once the tracker is back', usual);
+  const id = await reportedAgain(stage, customers);
+  await nothingCrossedOver(stage, customers.orders);
   return [{ what: 'once it is back', id, services: SERVICES }];
 }
 
-async function servedAsUsual(shop, orders, when, usual) {
+async function servedAsUsual(customers, when, usual) {
   const limit = usual * TIMES_SLOWER + NOT_NOTICED;
   const medians = [];
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-    const median = await round(shop, orders);
+    const median = await customers.round(when);
     if (median <= limit) return;
     medians.push(Math.round(median));
   }
   check(false, `${when}, orders took ${medians.join(', ')} ms, and ${Math.round(usual)} ms before`);
 }
 
-// Orders, one after another: the median of how long they took, in milliseconds. Then as many again
-// at once, some of them abandoned, so that they have every chance to be mixed up.
-async function round(shop, orders) {
-  const times = [];
-  for (let count = 0; count < ORDERS_OF_EACH; count += 1) {
-    times.push(await failing(shop, orders, newId()), await served(shop, orders));
-  }
-  const atOnce = times.map(() => [failing(shop, orders, newId()), abandoned(shop, orders)]);
-  await Promise.all(atOnce.flat());
-  return times.sort((one, other) => one - other)[times.length / 2];
-}
-
-async function failing(shop, orders, id) {
-  orders.set(id, 'artisanal');
-  return answered(await order(shop, 'artisanal', id), id, FAILED);
-}
-
-async function served(shop, orders) {
-  const id = newId();
-  orders.set(id, 'classic');
-  return answered(await order(shop, 'classic', id), id, SERVED);
-}
-
-async function abandoned(shop, orders) {
-  const id = newId();
-  orders.set(id, 'grilled');
-  return answered(await abandon(shop, id), id, SERVED);
-}
-
-function answered(answer, id, status) {
-  same('an order: its status and echo', [answer.status, answer.echoed], [status, id]);
-  return answer.took;
-}
-
 // What was reported in the meantime may be lost. What is reported from now on is not; the SDKs may
 // still keep quiet for a while, as they were told to.
-async function reportedAgain(stage, shop, orders) {
+async function reportedAgain(stage, customers) {
   return eventually(60, async () => {
     const id = newId();
-    await failing(shop, orders, id);
-    const events = await eventually(2, async () => {
+    await customers.failing('once the tracker is back', id);
+    await eventually(2, async () => {
       const found = (await stage.project.events()).filter((event) => event.id === id);
       same(`once the tracker is back: the services with events under ${id}`,
         servicesOf(found), [...SERVICES].sort());
-      return found;
     });
-    return events[0].id;
+    return id;
   });
+}
+
+class Customers {
+  // What was ordered under which ID.
+  orders = new Map();
+
+  constructor(shop) {
+    this.shop = shop;
+    this.orders.set(shop.firstId, 'artisanal');
+  }
+
+  // Orders, one after another: the median of how long they took, in milliseconds. Then as many
+  // again at once, some of them abandoned, so that they have every chance to be mixed up.
+  async round(when) {
+    const times = [];
+    for (let count = 0; count < ORDERS_OF_EACH; count += 1) {
+      times.push(await this.failing(when), await this.served(when));
+    }
+    const atOnce = times.map(() => [this.failing(when), this.abandoned(when)]);
+    await Promise.all(atOnce.flat());
+    return times.sort((one, other) => one - other)[times.length / 2];
+  }
+
+  failing(when, id = newId()) {
+    return this.#order(when, 'artisanal', id, FAILED, order(this.shop, 'artisanal', id));
+  }
+
+  served(when, id = newId()) {
+    return this.#order(when, 'classic', id, SERVED, order(this.shop, 'classic', id));
+  }
+
+  abandoned(when, id = newId()) {
+    return this.#order(when, 'grilled', id, SERVED, abandon(this.shop, id));
+  }
+
+  async #order(when, dog, id, expected, answering) {
+    this.orders.set(id, dog);
+    const { status, echoed, took } = await answering;
+    same(`an order ${when}: its status and echo`, [status, echoed], [expected, id]);
+    return took;
+  }
 }
 
 // Each report is one that belongs to the order of its ID, and is there once; and so is each step
