@@ -14,8 +14,8 @@ export async function tell(stage) {
   const shop = await stage.shop();
   const visitor = stage.closing(await shopPage.visit(stage.browser, shop.url));
   const { page, answers } = visitor;
+  await holdUntilAllAreSent(page, Object.keys(FAILURES).length);
   for (const dog of Object.keys(FAILURES)) {
-    same('answers before the second order was sent', answers.length, 0);
     await shopPage.choose(page, dog);
     await shopPage.submit(page);
   }
@@ -39,4 +39,17 @@ export async function tell(stage) {
     rows.push({ what: dog, id, services: SERVICES });
   }
   return rows;
+}
+
+// However slow the hand that orders: no order leaves the browser before all of them were placed.
+async function holdUntilAllAreSent(page, count) {
+  let sent = 0;
+  let release;
+  const all = new Promise((released) => { release = released; });
+  await page.route('**/orders', async (route) => {
+    sent += 1;
+    if (sent === count) release();
+    await all;
+    await route.continue();
+  });
 }
