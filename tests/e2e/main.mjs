@@ -34,7 +34,13 @@ const e2e = dirname(fileURLToPath(import.meta.url));
 const root = resolve(e2e, '../..');
 
 async function main() {
-  const options = parse(process.argv.slice(2), STORIES, e2e);
+  let options;
+  try {
+    options = parse(process.argv.slice(2), STORIES, e2e);
+  } catch (error) {
+    console.error(`tests/e2e/run: ${error.message}`);
+    return 2;
+  }
   if (!options) return 0;
   const folder = mkdtempSync(join(e2e, '.cache/run-'));
   // What others leave in a temporary folder goes with this one.
