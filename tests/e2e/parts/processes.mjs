@@ -1,0 +1,136 @@
+// The processes of a run. Each leads a group of its own, so that it can be ended with its children
+// by its id, and each carries a mark, so that one that got away can be found.
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { createWriteStream, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Broken } from './check.mjs';
+
+const MARK = `TRANSACTION_ID_RUN=${randomUUID()}`;
+const PATIENCE = 30_000;
+
+const running = new Set();
+let stopping = false;
+
+// The environment of every process of the run. No proxy leads to loopback, and a tracker that the
+// caller uses is not for the events of this run.
+export function environment(more = {}) {
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !/^(SENTRY_.*|.*_proxy|RUST_LOG)$/i.test(name),
+  );
+  const [mark, value] = MARK.split('=');
+  return { ...Object.fromEntries(inherited), [mark]: value, ...more };
+}
+
+class Process {
+  constructor(name, child, log) {
+    Object.assign(this, { name, child, log, output: '' });
+    this.ended = new Promise((ended) => {
+      // It never started.
+      child.once('error', (error) => {
+        this.output += error.message;
+        ended('none');
+      });
+      child.once('close', (code, signal) => ended(signal ?? code));
+    }).then((outcome) => {
+      running.delete(this);
+      return outcome;
+    });
+  }
+
+  // Waits for a line of its output that says it is ready: the match.
+  async ready(pattern, patience = PATIENCE) {
+    const end = Date.now() + patience;
+    let outcome;
+    this.ended.then((value) => { outcome = value; });
+    for (;;) {
+      const match = pattern.exec(this.output);
+      if (match) return match;
+      if (outcome !== undefined) {
+        throw new Broken(`${this.name} ended (${outcome}) before it was ready:\n${this.tail()}`);
+      }
+      if (Date.now() > end) {
+        throw new Broken(`${this.name} was not ready in ${patience / 1000} s:\n${this.tail()}`);
+      }
+      await new Promise((done) => setTimeout(done, 20));
+    }
+  }
+
+  tail() {
+    return this.output.trimEnd().split('\n').slice(-12).join('\n');
+  }
+
+  // Politely, and then not. What it started goes with it.
+  async stop() {
+    if (this.child.pid === undefined) return;
+    this.signal('SIGTERM');
+    const insist = setTimeout(() => this.signal('SIGKILL'), 8000);
+    await this.ended;
+    clearTimeout(insist);
+    this.signal('SIGKILL');
+  }
+
+  signal(signal) {
+    try {
+      process.kill(-this.child.pid, signal);
+    } catch (error) {
+      if (error.code !== 'ESRCH') throw error;
+    }
+  }
+}
+
+// Starts a program. Its output goes to a file of the folder.
+export function start(name, command, args, { folder, env = {}, cwd, stdin = 'ignore' }) {
+  if (stopping) throw new Broken(`${name} was not started: the run is being stopped`);
+  const child = spawn(command, args, {
+    cwd,
+    detached: true,
+    env: environment(env),
+    stdio: [stdin, 'pipe', 'pipe'],
+  });
+  const log = join(folder, `${name}.log`);
+  const file = createWriteStream(log, { flags: 'a' });
+  const started = new Process(name, child, log);
+  running.add(started);
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      file.write(text);
+      started.output += text;
+    });
+  }
+  started.ended.then(() => file.end());
+  return started;
+}
+
+// For what somebody else started, such as the browser: it is ended with the rest.
+export function adopt(process) {
+  running.add(process);
+}
+
+export function isStopping() {
+  return stopping;
+}
+
+export async function stopAll() {
+  stopping = true;
+  // The last one first: what depends on others is ended before them.
+  for (const started of [...running].reverse()) await started.stop();
+}
+
+// The ids of the processes of this run that are still there. Linux only; elsewhere none is found.
+export function leftBehind() {
+  let ids;
+  try {
+    ids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
+  } catch {
+    return [];
+  }
+  return ids.filter((id) => {
+    try {
+      return readFileSync(`/proc/${id}/environ`, 'latin1').includes(MARK);
+    } catch {
+      // Gone, or not ours to read.
+      return false;
+    }
+  }).map(Number);
+}

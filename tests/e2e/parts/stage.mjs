@@ -1,0 +1,56 @@
+// What a story has at hand. What it opens here is closed when it is told.
+import { join } from 'node:path';
+import { startNode } from './node.mjs';
+import { openKitchen, openShop } from './shop.mjs';
+
+export class Stage {
+  #open = [];
+  #count = 0;
+
+  // name: the story's; folder: for logs; root: the repository; e2e: this directory; demo: the
+  // program; project: the tracker's for this story; projects: those of all stories; browser;
+  // screenshots: a folder.
+  constructor(all) {
+    Object.assign(this, all);
+  }
+
+  closing(opened) {
+    this.#open.push(opened);
+    return opened;
+  }
+
+  async shop({ dsn = this.project.dsn(), args } = {}) {
+    return this.closing(await openShop(this.#log('shop'), this.demo, { ...this.#own(dsn), args }));
+  }
+
+  async kitchen() {
+    return this.closing(await openKitchen(this.#log('kitchen'), this.demo, this.#own()));
+  }
+
+  async node(name, { next } = {}) {
+    return this.closing(await startNode(name, this.e2e, { ...this.#own(), next }));
+  }
+
+  screenshot(page, name) {
+    return page.screenshot({ path: join(this.screenshots, `${name}.png`), fullPage: true });
+  }
+
+  // All of it, whatever one of them has to say.
+  async close() {
+    const faults = [];
+    for (const opened of this.#open.reverse()) {
+      await opened.stop().catch((fault) => faults.push(fault));
+    }
+    if (faults.length) throw faults[0];
+  }
+
+  #own(dsn = this.project.dsn()) {
+    return { folder: this.folder, dsn };
+  }
+
+  // A story may open several, one after another.
+  #log(what) {
+    this.#count += 1;
+    return `${what}-${this.#count}`;
+  }
+}

@@ -1,0 +1,51 @@
+// A service in Node.js, written as in Sentry's guide "Trace errors through your stack using unique
+// identifiers": it knows nothing of this crate. It takes orders at any path, and is
+//
+// - a kitchen where nobody comes after it,
+// - a front, or a link of a chain, where the environment names who does ($NEXT, a URL).
+//
+// It does not echo the ID: the guide's services do not.
+import * as Sentry from '@sentry/node';
+import express from 'express';
+
+const next = process.env.NEXT;
+const app = express();
+
+app.use((request, response, proceed) => {
+  // Who issues the request mints the ID.
+  const id = request.header('X-Transaction-ID') ?? Math.random().toString(36).slice(2, 11);
+  Sentry.setTag('transaction_id', id);
+  response.locals.id = id;
+  proceed();
+});
+
+app.post(/.*/, express.json(), async (request, response) => {
+  const { id } = response.locals;
+  const { dog } = request.body;
+  if (!next) {
+    if (dog === 'artisanal') throw new Error('the mustard is used up');
+    response.json({ id });
+    return;
+  }
+  const answer = await fetch(next, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', 'X-Transaction-ID': id },
+    body: JSON.stringify({ dog }),
+  });
+  response.locals.echoed = answer.headers.get('X-Transaction-ID');
+  if (!answer.ok) throw new Error(`the next service answered ${answer.status}`);
+  response.json({ id, echoed: response.locals.echoed });
+});
+
+Sentry.setupExpressErrorHandler(app);
+app.use((error, _request, response, _proceed) => {
+  response.status(500).json({ error: error.message, ...response.locals });
+});
+
+const server = app.listen(0, '127.0.0.1', () => {
+  console.log(`listening on http://127.0.0.1:${server.address().port}`);
+});
+process.once('SIGTERM', async () => {
+  await Sentry.close(2000);
+  process.exit();
+});

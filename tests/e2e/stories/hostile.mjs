@@ -1,0 +1,86 @@
+// A header that nobody's program would send. The order is served all the same, under an ID that
+// was minted for it.
+import { connect } from 'node:net';
+import { check, matches, same } from '../parts/check.mjs';
+import { FAILED, SERVED } from '../parts/shop.mjs';
+
+export const about = 'hostile headers';
+const SERVICES = ['storefront', 'kitchen'];
+
+const REFUSED = {
+  'a script': ['<script>alert(1)</script>'],
+  quotes: ['"\'><img src=x onerror=alert(1)>'],
+  'a shell': ['$(reboot)`reboot`;reboot'],
+  'a lookup': ['${jndi:ldap://127.0.0.1/a}'],
+  'an encoded line break': ['a%0d%0aSet-Cookie:%20a=b'],
+  'a path': ['../../etc/passwd'],
+  'a URL': ['https://example.org/'],
+  'a tab': ['one\ttwo'],
+  'not ASCII': ['\u202eh\u00f6tdog'],
+  'nothing at all': [''],
+  'a placeholder': ['undefined'],
+  '201 bytes': ['a'.repeat(201)],
+  '8000 bytes': ['a'.repeat(8000)],
+  'two that differ': ['0a1b2c3d', '4e5f6a7b'],
+};
+// The longest that there may be, in every character that there may be.
+const LONGEST = 'Az09-_.:+/=@~'.padEnd(200, '-urn:uuid:Root=1-67891233');
+
+export async function tell(stage) {
+  const shop = await stage.shop();
+  const minted = [];
+  // One after another: the SDK's queue is short, and what does not fit is not reported.
+  for (const [what, lines] of Object.entries(REFUSED)) {
+    minted.push(await refused(shop, what, lines));
+  }
+  same('IDs that were minted twice', minted.length - new Set(minted).size, 0);
+  for (const id of minted) await stage.project.story(id, SERVICES);
+
+  const { status, echoed } = await orderByHand(shop, 'artisanal', [LONGEST]);
+  same('the longest ID: status and echo', [status, echoed], [FAILED, [LONGEST]]);
+  await stage.project.story(LONGEST, SERVICES);
+  return [
+    { what: `one of ${minted.length}`, id: minted[0], services: SERVICES },
+    { what: 'the longest valid one', id: LONGEST, services: SERVICES },
+  ];
+}
+
+// One order that can be had, and one that cannot: its ID.
+async function refused(shop, what, lines) {
+  const served = await orderByHand(shop, 'classic', lines);
+  same(`${what}: the status of an order that can be had`, served.status, SERVED);
+  const failed = await orderByHand(shop, 'artisanal', lines);
+  same(`${what}: the status of an order that cannot`, failed.status, FAILED);
+  for (const { echoed } of [served, failed]) {
+    same(`${what}: the number of IDs in the answer`, echoed.length, 1);
+    matches(`${what}: the ID in the answer`, echoed[0], /^[0-9a-f]{32}$/);
+  }
+  return failed.echoed[0];
+}
+
+// A request as typed, since no client would send it.
+async function orderByHand(shop, dog, ids) {
+  const { hostname, port } = new URL(shop.url);
+  const body = JSON.stringify({ dog });
+  const head = [
+    'POST /orders HTTP/1.1',
+    `Host: ${hostname}:${port}`,
+    'Connection: close',
+    'Content-Type: application/json',
+    `Content-Length: ${body.length}`,
+    ...ids.map((id) => `X-Transaction-ID: ${id}`),
+  ];
+  const answer = await new Promise((answered, failed) => {
+    let text = '';
+    const socket = connect(port, hostname, () => socket.write(`${head.join('\r\n')}\r\n\r\n${body}`));
+    socket.setEncoding('latin1').setTimeout(20_000, () => socket.destroy(new Error('no answer')));
+    socket.on('data', (more) => { text += more; });
+    socket.once('error', failed);
+    socket.once('end', () => answered(text));
+  });
+  const [start, ...headers] = answer.split('\r\n\r\n')[0].split('\r\n');
+  check(start.startsWith('HTTP/1.1 '), `not an answer: ${start}`);
+  const lines = headers.map((line) => line.split(/: (.*)/s));
+  const echoed = lines.filter(([name]) => name.toLowerCase() === 'x-transaction-id');
+  return { status: Number(start.split(' ')[1]), echoed: echoed.map(([, value]) => value) };
+}
