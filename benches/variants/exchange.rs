@@ -90,14 +90,19 @@ impl Body for Frames {
     }
 }
 
-/// Serves one request a call.
-pub(crate) fn subject<S, B>(mut service: S, case: &Case) -> Subject
+/// Clones of `service`, each of which serves one request a call.
+pub(crate) fn subjects<S, B>(service: &S, case: &Case, count: usize) -> Vec<Subject>
 where
-    S: Service<Request<NoBody>, Response = Response<B>, Error = Infallible> + 'static,
+    S: Service<Request<NoBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
     B: Body<Data = Bytes, Error = Infallible>,
 {
-    let make = MakeRequest::new(case);
-    Box::new(move || exchange(&mut service, make.request()))
+    let subject = || -> Subject {
+        let mut service = service.clone();
+        let make = MakeRequest::new(case);
+        Box::new(move || exchange(&mut service, make.request()))
+    };
+    (0..count).map(|_| subject()).collect()
 }
 
 pub(crate) fn exchange<S, B>(service: &mut S, request: Request<NoBody>)

@@ -67,21 +67,32 @@ impl Variant {
 }
 
 /// Serves one request, from its making to the drop of its response.
-pub(crate) type Subject = Box<dyn FnMut()>;
+pub(crate) type Subject = Box<dyn FnMut() + Send>;
 
 /// `variant` around the inner service of `case`. To be made, and called, inside [`Case::run`].
 pub(crate) fn subject(variant: Variant, case: &Case) -> Subject {
+    subjects(variant, case, 1).remove(0)
+}
+
+/// Clones of one service, as the connections or the threads of a server have.
+pub(crate) fn subjects(variant: Variant, case: &Case, count: usize) -> Vec<Subject> {
     let inner = exchange::inner_service(case);
     match variant {
-        Variant::Bare => exchange::subject(inner, case),
-        Variant::Lite => exchange::subject(stacks::lite(KernelUuid).layer(inner), case),
-        Variant::Peer => exchange::subject(stacks::peer(KernelUuid).layer(inner), case),
-        Variant::LiteFast => exchange::subject(stacks::lite(MakeRequestUuid).layer(inner), case),
-        Variant::PeerFast => exchange::subject(stacks::peer(MakeRequestUuid).layer(inner), case),
-        Variant::Ours => exchange::subject(BindTransactionIdLayer::new().layer(inner), case),
+        Variant::Bare => exchange::subjects(&inner, case, count),
+        Variant::Lite => exchange::subjects(&stacks::lite(KernelUuid).layer(inner), case, count),
+        Variant::Peer => exchange::subjects(&stacks::peer(KernelUuid).layer(inner), case, count),
+        Variant::LiteFast => {
+            exchange::subjects(&stacks::lite(MakeRequestUuid).layer(inner), case, count)
+        }
+        Variant::PeerFast => {
+            exchange::subjects(&stacks::peer(MakeRequestUuid).layer(inner), case, count)
+        }
+        Variant::Ours => {
+            exchange::subjects(&BindTransactionIdLayer::new().layer(inner), case, count)
+        }
         Variant::OursBase => {
             let layer = BindTransactionIdLayer::new().hub(Hub::current());
-            exchange::subject(layer.layer(inner), case)
+            exchange::subjects(&layer.layer(inner), case, count)
         }
     }
 }
