@@ -28,15 +28,23 @@ fn main() {
     let mut counts = vec![1, 2, cores];
     counts.dedup();
     for case in [Case::MINT_ON, Case::READ_ON] {
-        let mut table = Table::new(
-            ["threads".to_owned()].into_iter().chain(Variant::MAIN.map(|v| v.name().to_owned())),
-        );
+        let mut head = vec!["threads"];
+        head.extend(Variant::MAIN.map(Variant::name));
+        head.extend(["ours/lite", "base/lite"]);
+        let mut table = Table::new(head);
         for count in &counts {
-            let mut row = vec![count.to_string()];
-            row.extend(times(&case, *count).map(|time| format!("{time:.0}")));
+            let times = times(&case, *count);
+            let added = times.map(|time| time - times[0]);
+            let [_, lite, _, ours, base] = added;
+            let mut row = vec![count.to_string(), format!("({:.0})", times[0])];
+            row.extend(added[1..].iter().map(|time| format!("{time:.0}")));
+            row.extend([ours / lite, base / lite].map(|ratio| format!("{ratio:.2}")));
             table.row(row);
         }
-        table.print(&format!("CPU nanoseconds per request, bare included; {}", case.name));
+        table.print(&format!(
+            "{}: CPU nanoseconds over bare, on so many threads at once",
+            case.name
+        ));
     }
     sharing::print();
 }

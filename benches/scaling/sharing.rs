@@ -76,9 +76,9 @@ pub(crate) fn print() {
     }
     let spans = spans();
     let mut spans = spans.chunks_exact(2);
-    let mut table = Table::new(
-        ["atomic writes".to_owned()].into_iter().chain(Variant::MAIN.map(|v| v.name().to_owned())),
-    );
+    let mut head = vec!["atomic writes"];
+    head.extend(Variant::MAIN.map(Variant::name));
+    let mut table = Table::new(head);
     for case in CASES {
         let shared = Variant::MAIN.map(|_| {
             let pair = spans.next().expect("two threads for each variant");

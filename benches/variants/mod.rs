@@ -13,11 +13,17 @@ pub(crate) mod sentry_client;
 pub(crate) mod stacks;
 pub(crate) mod table;
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use sentry::Hub;
-use tower::Layer;
+use tower::{Layer, Service};
 use tower_transaction_id::BindTransactionIdLayer;
 
 pub(crate) use cases::Case;
+use exchange::NoBody;
 use stacks::KernelUuid;
 use tower_http::request_id::MakeRequestUuid;
 
@@ -76,23 +82,32 @@ pub(crate) fn subject(variant: Variant, case: &Case) -> Subject {
 
 /// Clones of one service, as the connections or the threads of a server have.
 pub(crate) fn subjects(variant: Variant, case: &Case, count: usize) -> Vec<Subject> {
+    with_service(variant, case, exchange::Clones { case, count })
+}
+
+/// Shows `variant` around the inner service of `case` to `visit`.
+pub(crate) fn with_service<V: Visit>(variant: Variant, case: &Case, visit: V) -> V::Output {
     let inner = exchange::inner_service(case);
     match variant {
-        Variant::Bare => exchange::subjects(&inner, case, count),
-        Variant::Lite => exchange::subjects(&stacks::lite(KernelUuid).layer(inner), case, count),
-        Variant::Peer => exchange::subjects(&stacks::peer(KernelUuid).layer(inner), case, count),
-        Variant::LiteFast => {
-            exchange::subjects(&stacks::lite(MakeRequestUuid).layer(inner), case, count)
-        }
-        Variant::PeerFast => {
-            exchange::subjects(&stacks::peer(MakeRequestUuid).layer(inner), case, count)
-        }
-        Variant::Ours => {
-            exchange::subjects(&BindTransactionIdLayer::new().layer(inner), case, count)
-        }
+        Variant::Bare => visit.visit(&inner),
+        Variant::Lite => visit.visit(&stacks::lite(KernelUuid).layer(inner)),
+        Variant::Peer => visit.visit(&stacks::peer(KernelUuid).layer(inner)),
+        Variant::LiteFast => visit.visit(&stacks::lite(MakeRequestUuid).layer(inner)),
+        Variant::PeerFast => visit.visit(&stacks::peer(MakeRequestUuid).layer(inner)),
+        Variant::Ours => visit.visit(&BindTransactionIdLayer::new().layer(inner)),
         Variant::OursBase => {
-            let layer = BindTransactionIdLayer::new().hub(Hub::current());
-            exchange::subjects(&layer.layer(inner), case, count)
+            visit.visit(&BindTransactionIdLayer::new().hub(Hub::current()).layer(inner))
         }
     }
+}
+
+/// A function of any service of a bench.
+pub(crate) trait Visit {
+    type Output;
+
+    fn visit<S, B>(self, service: &S) -> Self::Output
+    where
+        S: Service<Request<NoBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        B: Body<Data = Bytes, Error = Infallible>;
 }
