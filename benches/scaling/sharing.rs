@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::env;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -140,7 +140,7 @@ fn spans() -> Vec<Vec<Access>> {
 }
 
 /// Lines such as ` M 1fff000778,8`. Those of loads and instructions are passed over.
-fn writes(trace: impl BufRead + Read) -> Vec<Access> {
+fn writes(trace: impl BufRead) -> Vec<Access> {
     let parse = |line: String| {
         let modifies = line.starts_with(" M ");
         let rest = line.strip_prefix(" M ").or_else(|| line.strip_prefix(" S "))?;

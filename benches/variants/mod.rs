@@ -2,6 +2,7 @@
 //! and the [subjects](subjects) that come of both.
 
 #![allow(dead_code, reason = "each bench uses its part")]
+#![allow(clippy::struct_excessive_bools, reason = "a case is a set of switches")]
 
 pub(crate) mod allocations;
 pub(crate) mod callgrind;
