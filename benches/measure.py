@@ -31,13 +31,15 @@ def where() -> str:
 
 
 def main() -> None:
+    # First, since each bench changes the README.
+    measured = where()
     for bench in sys.argv[1:] or BENCHES:
         print(f"cargo bench --bench {bench}", file=sys.stderr)
         tables = output("cargo", "bench", "--quiet", "--bench", bench)
         # The title of a table becomes a heading.
         tables = re.sub(r"^(?=[^|\s])", "#### ", tables, flags=re.MULTILINE)
         tables = re.sub(r"\n{3,}", "\n\n", tables)
-        part = f"<!-- {bench} -->\n{where()}\n\n{tables}\n<!-- end -->"
+        part = f"<!-- {bench} -->\n{measured}\n\n{tables}\n<!-- end -->"
         text = README.read_text()
         text, found = re.subn(f"<!-- {bench} -->.*?<!-- end -->", lambda _: part, text, flags=re.DOTALL)
         assert found == 1, f"no place for {bench} in {README}"

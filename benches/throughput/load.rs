@@ -36,7 +36,7 @@ pub(crate) enum Connection {
 }
 
 impl Load {
-    pub(crate) async fn connect(&self, port: u16) -> Vec<Connection> {
+    pub(crate) async fn connect(self, port: u16) -> Vec<Connection> {
         match self.protocol {
             Protocol::Http1 => join_all([(); AT_ONCE].map(|()| connect_http1(port))).await,
             Protocol::Http2 => {
@@ -47,12 +47,12 @@ impl Load {
     }
 
     /// One round; says how many requests there were.
-    pub(crate) async fn run(&self, connections: &mut [Connection]) -> u32 {
+    pub(crate) async fn run(self, connections: &mut [Connection]) -> u32 {
         let sent = join_all(connections.iter_mut().map(|connection| self.send(connection))).await;
         sent.into_iter().sum()
     }
 
-    async fn send(&self, connection: &mut Connection) -> u32 {
+    async fn send(self, connection: &mut Connection) -> u32 {
         for _ in 0..REQUESTS {
             let request = self.request(connection);
             let response = match connection {
@@ -69,7 +69,7 @@ impl Load {
         REQUESTS
     }
 
-    fn request(&self, connection: &Connection) -> http::Request<Body> {
+    fn request(self, connection: &Connection) -> http::Request<Body> {
         let request = http::Request::get(match connection {
             Connection::Http1(_) => "/order",
             Connection::Http2(_) => "http://hotdogs.test/order",
