@@ -41,8 +41,8 @@ fn shop() -> Router {
     Router::new()
         .route("/orders", post(order))
         .layer(TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()))
-        .layer(BindTransactionIdLayer::new().hub(Hub::main()))
         .layer(cors)
+        .layer(BindTransactionIdLayer::new().hub(Hub::main()))
 }
 
 #[tokio::main]

@@ -1,6 +1,7 @@
 //! The client layer: puts the ID on outbound requests to the hosts that may see it.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -253,7 +254,7 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let is_allowed = self.config.hosts.allows_target(request.target());
+        let is_allowed = self.config.hosts.allows_target(request.host(), || request.port());
         let id = if is_allowed {
             self.config.inject(request.headers_mut())
         } else {
@@ -268,8 +269,7 @@ where
             watched = self.config.watch(&id, &mut request, is_allowed);
             self.inner.call(request)
         });
-        let config = Arc::clone(&self.config);
-        ResponseFuture { inner, minted: id.into_minted(), watched, config }
+        ResponseFuture { inner, minted: id.into_minted(), watched, capture: PhantomData }
     }
 }
 
@@ -349,8 +349,15 @@ impl<C: Capture> Config<C> {
             breadcrumb: self.breadcrumbs && in_scope_of_caller(),
             rules: self.capture.rules(),
             span: self.propagate_trace,
+            header_name: &self.header_name,
         };
-        let call = OutboundCall::new(id.get(), request.method(), || request.url(), &wanted)?;
+        if !wanted.anything() {
+            return None;
+        }
+        // An event belongs to whoever calls, even where the caller sends another ID.
+        let current = TransactionId::current();
+        let id = current.as_ref().or(id.get());
+        let call = OutboundCall::new(id, request.method(), || request.url(), &wanted)?;
         if is_allowed {
             call.propagate_trace(request.headers_mut());
         }
@@ -365,7 +372,7 @@ pin_project! {
         inner: InScope<F>,
         minted: Option<TransactionId>,
         watched: Option<Box<OutboundCall>>,
-        config: Arc<Config<C>>,
+        capture: PhantomData<fn() -> C>,
     }
 }
 
@@ -390,10 +397,7 @@ where
         };
         if let Some(watched) = this.watched.take() {
             match &result {
-                Ok(response) => {
-                    let name = &this.config.header_name;
-                    watched.responded(response.status(), response.headers(), name);
-                }
+                Ok(response) => watched.responded(response.status(), response.headers()),
                 Err(error) => watched.failed(C::as_error(error)),
             }
         }

@@ -55,8 +55,7 @@ impl AllowedHosts {
     /// It is what the layer asks itself for each request; ask it in a redirect policy.
     #[must_use]
     pub fn allows(&self, host: &str, port: Option<u16>) -> bool {
-        let Some(rules) = &self.0 else { return true };
-        Host::parse(host).is_some_and(|host| rules.iter().any(|rule| rule.matches(&host, port)))
+        self.allows_target(Some(host), || port)
     }
 
     /// [`allows`](Self::allows) for the host and the port of `url`, for a redirect policy:
@@ -76,45 +75,19 @@ impl AllowedHosts {
     #[cfg(feature = "reqwest")]
     #[must_use]
     pub fn allows_url(&self, url: &reqwest::Url) -> bool {
-        self.allows_target(url.host_str().map(|host| (host, url.port_or_known_default())))
+        self.allows_target(url.host_str(), || url.port_or_known_default())
     }
 
-    /// [`allows`](Self::allows) for a request whose host may be unknown.
-    pub(crate) fn allows_target(&self, target: Option<(&str, Option<u16>)>) -> bool {
-        if let Some((host, port)) = target {
-            return self.allows(host, port);
-        }
-        let is_any = self.0.is_none();
-        #[cfg(feature = "tracing")]
-        if !is_any {
+    /// [`allows`](Self::allows) for a request whose host may be unknown. The port is asked for only
+    /// where it matters.
+    pub(crate) fn allows_target(&self, host: Option<&str>, port: impl Fn() -> Option<u16>) -> bool {
+        let Some(rules) = &self.0 else { return true };
+        let Some(host) = host else {
+            #[cfg(feature = "tracing")]
             tracing::debug!("no host in the request, so the transaction ID is not sent");
-        }
-        is_any
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Host<'a> {
-    Ip(IpAddr),
-    Name(&'a str),
-}
-
-impl<'a> Host<'a> {
-    /// A host as it stands in a URI: `None` where it is none.
-    fn parse(host: &'a str) -> Option<Self> {
-        if let Some(v6) = host.strip_prefix('[') {
-            let v6: Ipv6Addr = v6.strip_suffix(']')?.parse().ok()?;
-            return Some(Self::Ip(v6.into()));
-        }
-        if let Ok(ip) = host.parse() {
-            return Some(Self::Ip(ip));
-        }
-        let name = host.strip_suffix('.').unwrap_or(host);
-        let label_is_sound = |label: &str| {
-            !label.is_empty()
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            return false;
         };
-        name.split('.').all(label_is_sound).then_some(Self::Name(name))
+        rules.iter().any(|rule| rule.matches(host, &port))
     }
 }
 
@@ -155,30 +128,54 @@ impl HostRule {
             Some(suffix) => (true, suffix),
             None => (false, host),
         };
-        let pattern = match Host::parse(host)? {
-            Host::Ip(_) if below => return None,
-            Host::Ip(ip) => Pattern::Ip(ip),
-            Host::Name(name) if below => Pattern::Below(name.into()),
-            Host::Name(name) => Pattern::Name(name.into()),
+        let name = without_root(host);
+        let pattern = match parse_ip(host) {
+            Some(_) if below => return None,
+            Some(ip) => Pattern::Ip(ip),
+            None if !is_name(name) => return None,
+            None if below => Pattern::Below(name.into()),
+            None => Pattern::Name(name.into()),
         };
         Some(Self { pattern, port })
     }
 
-    fn matches(&self, host: &Host<'_>, port: Option<u16>) -> bool {
-        let host_matches = match (&self.pattern, host) {
-            (Pattern::Ip(allowed), Host::Ip(ip)) => allowed == ip,
-            (Pattern::Name(allowed), Host::Name(name)) => allowed.eq_ignore_ascii_case(name),
-            (Pattern::Below(suffix), Host::Name(name)) => is_below(name, suffix),
-            _ => false,
+    fn matches(&self, host: &str, port: impl Fn() -> Option<u16>) -> bool {
+        let name = without_root(host);
+        let host_matches = match &self.pattern {
+            Pattern::Ip(allowed) => parse_ip(host) == Some(*allowed),
+            // What equals a name is one.
+            Pattern::Name(allowed) => allowed.eq_ignore_ascii_case(name),
+            Pattern::Below(suffix) => {
+                is_below(name, suffix) && is_name(name) && parse_ip(host).is_none()
+            }
         };
-        host_matches && (self.port.is_none() || self.port == port)
+        host_matches && (self.port.is_none() || self.port == port())
     }
+}
+
+/// An IPv6 address stands in brackets, as in a URI, or without them.
+fn parse_ip(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[') {
+        Some(v6) => v6.strip_suffix(']')?.parse().map(Ipv6Addr::into).ok(),
+        None => host.parse().ok(),
+    }
+}
+
+/// Without the dot of the root, which a full name may end in.
+fn without_root(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+fn is_name(name: &str) -> bool {
+    let is_sound = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    name.split('.').all(|label| !label.is_empty() && label.bytes().all(is_sound))
 }
 
 /// Whether `name` ends in `suffix` at the boundary of a label, with something before it.
 fn is_below(name: &str, suffix: &str) -> bool {
-    // A name is ASCII, so every index is the boundary of a character.
-    name.len().checked_sub(suffix.len() + 1).filter(|dot| *dot > 0).is_some_and(|dot| {
-        name.as_bytes()[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(suffix)
+    let name = name.as_bytes();
+    let dot = name.len().checked_sub(suffix.len() + 1).filter(|dot| *dot > 0);
+    dot.is_some_and(|dot| {
+        name[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(suffix.as_bytes())
     })
 }

@@ -1,6 +1,8 @@
 //! Where the hub of a scope comes from, and what a hub tells of its ID.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use sentry::protocol::Transaction;
 use sentry::{Client, Hub, Scope};
@@ -11,24 +13,45 @@ use crate::{TAG, TransactionId};
 pub(crate) struct BaseHub {
     client: Arc<Client>,
     scope: Scope,
+    key: u64,
 }
 
 impl BaseHub {
     /// `None` for a hub without a client.
     pub(crate) fn new(hub: impl AsRef<Hub>) -> Option<Self> {
+        static KEYS: AtomicU64 = AtomicU64::new(0);
         let hub = Hub::new_from_top(hub);
         let client = hub.client()?;
         let scope = hub.configure_scope(|scope| scope.clone());
-        Some(Self { client, scope })
+        Some(Self { client, scope, key: KEYS.fetch_add(1, Relaxed) })
     }
 
-    pub(crate) fn fork(&self, prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
-        if !self.client.is_enabled() {
-            return None;
-        }
+    /// Tells it from every other base.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.client.is_enabled()
+    }
+
+    /// A hub whose scope `prepare` completes.
+    pub(crate) fn fork(&self, prepare: impl FnOnce(&mut Scope)) -> Hub {
         let mut scope = self.scope.clone();
         prepare(&mut scope);
-        Some(Hub::new(Some(Arc::clone(&self.client)), Arc::new(scope)))
+        Hub::new(Some(Arc::clone(&self.client)), Arc::new(scope))
+    }
+
+    /// A hub whose scope is tagged with `id` and nothing else. The scope is that of `lent`, if there
+    /// is one, and is left there for the next request.
+    ///
+    /// A clone of the base's scope would count up a dozen references that all threads share. While
+    /// `lent` holds it too, whoever changes the hub's scope changes a copy.
+    pub(crate) fn lend(&self, lent: &mut Option<Arc<Scope>>, id: &TransactionId) -> Hub {
+        let scope = lent.get_or_insert_with(|| Arc::new(self.scope.clone()));
+        // In place, unless something of an earlier request still refers to it.
+        Arc::make_mut(scope).set_tag(TAG, id.as_str());
+        Hub::new(Some(Arc::clone(&self.client)), Arc::clone(scope))
     }
 }
 

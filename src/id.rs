@@ -59,6 +59,9 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 pub struct TransactionId(HeaderValue);
 
 impl TransactionId {
+    /// In place of the ID of a request that is over.
+    pub(crate) const PLACEHOLDER: Self = Self(HeaderValue::from_static("over"));
+
     /// A new ID: a random (version 4) UUID in 32 lower-case hexadecimal digits.
     ///
     /// It comes from a thread-local generator of cryptographic quality, without a system call, and
@@ -175,33 +178,59 @@ impl fmt::Debug for TransactionId {
     }
 }
 
+/// What a byte may be to an ID.
+const ALLOWED: u8 = 1;
+const MEANS_SOMETHING: u8 = 2;
+/// A dot or a colon: only where there is one is it worth looking for `..` and `://`.
+const MAY_LEAD_AWAY: u8 = 4;
+
+/// One look-up for each byte of each request's header.
+static BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut byte = u8::MAX;
+    loop {
+        bytes[byte as usize] = match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'1'..=b'9' => ALLOWED | MEANS_SOMETHING,
+            b'0' | b'-' | b'_' | b'+' | b'/' | b'=' | b'@' | b'~' => ALLOWED,
+            b'.' | b':' => ALLOWED | MAY_LEAD_AWAY,
+            _ => 0,
+        };
+        let Some(next) = byte.checked_sub(1) else { break bytes };
+        byte = next;
+    }
+};
+
 /// Holds `value` to the rules, in the order in which [`Rule`] lists them.
 fn check(value: &[u8]) -> Result<(), InvalidTransactionId> {
-    let mut names_something = false;
-    let mut allowed = true;
-    let broken = if value.is_empty() || value.len() > MAX_LEN {
-        Some(Rule::Length)
-    } else {
-        for byte in value {
-            let alphanumeric = byte.is_ascii_alphanumeric();
-            names_something |= alphanumeric && *byte != b'0';
-            allowed &= alphanumeric || b"-_.:+/=@~".contains(byte);
+    first_broken(value).map_or(Ok(()), |rule| Err(InvalidTransactionId::new(rule, value.len())))
+}
+
+fn first_broken(value: &[u8]) -> Option<Rule> {
+    if value.is_empty() || value.len() > MAX_LEN {
+        return Some(Rule::Length);
+    }
+    let (mut all, mut any) = (u8::MAX, 0);
+    for byte in value {
+        let is = BYTES[usize::from(*byte)];
+        all &= is;
+        any |= is;
+    }
+    if all & ALLOWED == 0 {
+        return Some(Rule::Bytes);
+    }
+    if any & MEANS_SOMETHING == 0 {
+        return Some(Rule::Meaning);
+    }
+    if any & MAY_LEAD_AWAY != 0 {
+        if value.windows(2).any(|pair| pair == b"..") {
+            return Some(Rule::Path);
         }
-        if !allowed {
-            Some(Rule::Bytes)
-        } else if !names_something {
-            Some(Rule::Meaning)
-        } else if value.windows(2).any(|pair| pair == b"..") {
-            Some(Rule::Path)
-        } else if value.windows(3).any(|triple| triple == b"://") {
-            Some(Rule::Url)
-        } else if PLACEHOLDERS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes())) {
-            Some(Rule::Placeholder)
-        } else {
-            None
+        if value.windows(3).any(|triple| triple == b"://") {
+            return Some(Rule::Url);
         }
-    };
-    broken.map_or(Ok(()), |rule| Err(InvalidTransactionId::new(rule, value.len())))
+    }
+    let is_placeholder = |word: &&str| value.eq_ignore_ascii_case(word.as_bytes());
+    PLACEHOLDERS.iter().any(is_placeholder).then_some(Rule::Placeholder)
 }
 
 /// Why a value is no [`TransactionId`]: the rule that it broke, and its length.
@@ -210,12 +239,13 @@ fn check(value: &[u8]) -> Result<(), InvalidTransactionId> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidTransactionId {
     rule: Rule,
-    len: usize,
+    // Kept by each scope that was opened in spite of it, and so kept small.
+    len: u32,
 }
 
 impl InvalidTransactionId {
     fn new(rule: Rule, len: usize) -> Self {
-        Self { rule, len }
+        Self { rule, len: u32::try_from(len).unwrap_or(u32::MAX) }
     }
 
     /// The first rule that the value broke.
@@ -228,7 +258,7 @@ impl InvalidTransactionId {
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // the length of what was refused, not a container's
     pub fn len(&self) -> usize {
-        self.len
+        usize::try_from(self.len).unwrap_or(usize::MAX)
     }
 }
 

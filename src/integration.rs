@@ -92,7 +92,7 @@ impl Integration for TransactionIdIntegration {
                 if tag != id {
                     return;
                 }
-                if let Some(origin) = &scope.origin {
+                if let Some(origin) = scope.origin() {
                     event.contexts.entry(TAG.to_owned()).or_insert_with(|| origin.context());
                 }
                 if hides_a_failure(&event) {

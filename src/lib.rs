@@ -15,6 +15,7 @@ mod outbound;
 mod report;
 mod scope;
 mod server;
+mod spares;
 #[cfg(feature = "tower-http")]
 mod tower_http;
 mod trust;

@@ -1,6 +1,6 @@
 //! The requests that the client layer sends and the responses that it brings back.
 
-use http::uri::{Authority, Uri};
+use http::uri::Authority;
 use http::{Extensions, HeaderMap, Method, StatusCode, header};
 
 /// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>` and, with the feature
@@ -36,8 +36,10 @@ pub(crate) mod sealed {
         fn method(&self) -> &Method;
         /// In full, secrets included, or the path alone.
         fn url(&self) -> String;
-        /// Host and port that the request goes to, where they are known.
-        fn target(&self) -> Option<(&str, Option<u16>)>;
+        /// The host that the request goes to, where it is known.
+        fn host(&self) -> Option<&str>;
+        /// The port, or the one that the scheme stands for.
+        fn port(&self) -> Option<u16>;
     }
 
     #[allow(unreachable_pub)]
@@ -65,10 +67,21 @@ impl<B> sealed::Outbound for http::Request<B> {
         self.uri().to_string()
     }
 
-    fn target(&self) -> Option<(&str, Option<u16>)> {
+    fn host(&self) -> Option<&str> {
         match self.uri().host() {
-            Some(host) => Some((host, port(self.uri()))),
-            None => host_header(self.headers()),
+            Some(host) => Some(host),
+            None => host_header(self.headers()).map(|(host, _)| host),
+        }
+    }
+
+    fn port(&self) -> Option<u16> {
+        match self.uri().host() {
+            Some(_) => self.uri().port_u16().or_else(|| match self.uri().scheme_str() {
+                Some("http") => Some(80),
+                Some("https") => Some(443),
+                _ => None,
+            }),
+            None => host_header(self.headers())?.1,
         }
     }
 }
@@ -85,15 +98,6 @@ impl<B> sealed::Inbound for http::Response<B> {
     fn extensions_mut(&mut self) -> &mut Extensions {
         self.extensions_mut()
     }
-}
-
-/// The port, or the one that the scheme stands for.
-fn port(uri: &Uri) -> Option<u16> {
-    uri.port_u16().or_else(|| match uri.scheme_str() {
-        Some("http") => Some(80),
-        Some("https") => Some(443),
-        _ => None,
-    })
 }
 
 /// What the one `Host` line says; several lines, or one with more than a host and a port, say
@@ -128,9 +132,12 @@ impl sealed::Outbound for reqwest::Request {
         self.url().to_string()
     }
 
-    fn target(&self) -> Option<(&str, Option<u16>)> {
-        let url = self.url();
-        url.host_str().map(|host| (host, url.port_or_known_default()))
+    fn host(&self) -> Option<&str> {
+        self.url().host_str()
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.url().port_or_known_default()
     }
 }
 

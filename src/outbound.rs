@@ -24,6 +24,7 @@ pub(crate) struct OutboundCall {
     request: OutboundParts,
     breadcrumb: bool,
     rules: Option<Arc<Rules>>,
+    header_name: HeaderName,
     span: Option<Span>,
     is_over: bool,
 }
@@ -70,6 +71,14 @@ pub(crate) struct Wanted<'a> {
     pub(crate) breadcrumb: bool,
     pub(crate) rules: Option<&'a Arc<Rules>>,
     pub(crate) span: bool,
+    /// Where a response would name another ID.
+    pub(crate) header_name: &'a HeaderName,
+}
+
+impl Wanted<'_> {
+    pub(crate) fn anything(&self) -> bool {
+        self.breadcrumb || self.rules.is_some() || self.span
+    }
 }
 
 impl OutboundCall {
@@ -80,9 +89,6 @@ impl OutboundCall {
         url: impl FnOnce() -> String,
         wanted: &Wanted<'_>,
     ) -> Option<Box<Self>> {
-        if !wanted.breadcrumb && wanted.rules.is_none() && !wanted.span {
-            return None;
-        }
         let hub = Hub::current();
         // A fork tells the span, since another thread may be changing the scope of the hub itself.
         let parent = wanted.span.then(|| Hub::new_from_top(&hub));
@@ -107,6 +113,7 @@ impl OutboundCall {
             request: OutboundParts { id: id.cloned(), method: method.clone(), url },
             breadcrumb: wanted.breadcrumb,
             rules: wanted.rules.cloned(),
+            header_name: wanted.header_name.clone(),
             span,
             is_over: false,
         }))
@@ -125,12 +132,7 @@ impl OutboundCall {
         }
     }
 
-    pub(crate) fn responded(
-        mut self: Box<Self>,
-        status: StatusCode,
-        headers: &HeaderMap,
-        header_name: &HeaderName,
-    ) {
+    pub(crate) fn responded(mut self: Box<Self>, status: StatusCode, headers: &HeaderMap) {
         let rules = self.rules.take();
         let grpc = rules
             .as_ref()
@@ -154,7 +156,7 @@ impl OutboundCall {
             ..Event::default()
         };
         event.contexts.insert("response".to_owned(), response_context(status).into());
-        if let Some(peer) = peer_id(headers, header_name, self.request.id.as_ref()) {
+        if let Some(peer) = peer_id(headers, &self.header_name, self.request.id.as_ref()) {
             event.tags.insert(PEER_TAG.to_owned(), peer.to_string());
         }
         self.capture(event);

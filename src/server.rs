@@ -18,7 +18,8 @@ use crate::hubs::BaseHub;
 use crate::inbound::InboundCall;
 use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
-use crate::scope::Opening;
+use crate::scope::{Opening, with_current};
+use crate::spares::Reuse;
 use crate::{
     Failures, InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
     Trust, X_TRANSACTION_ID,
@@ -151,6 +152,10 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
     /// [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer). Of nested layers it is the
     /// outermost that reports.
     ///
+    /// tower-http's `TraceLayer` logs each 5xx as an error. Where sentry-tracing sends errors to
+    /// Sentry, that event stands for the failure; with `TraceLayer::on_failure(())` this report,
+    /// which names route and status, is made instead.
+    ///
     /// ```
     /// use tower_transaction_id::{BindTransactionIdLayer, Failures};
     ///
@@ -260,7 +265,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let (id, scope) = self.config.admit(&mut request);
+        let Admitted { id, scope, reuse } = self.config.admit(&mut request);
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
         let rules = self.config.capture.rules().filter(|_| in_sentry);
         ResponseFuture {
@@ -268,14 +273,23 @@ where
             inner: InScope::start(scope, || self.inner.call(request)),
             echo: Some((self.config.header_name.clone(), id)),
             capture: PhantomData,
+            reuse,
         }
     }
+}
+
+/// A request that is let in.
+struct Admitted {
+    id: TransactionId,
+    /// `None` where the request is in its scope already.
+    scope: Option<TransactionIdScope>,
+    reuse: Option<Reuse>,
 }
 
 impl<M: MakeTransactionId, C: Capture> Config<M, C> {
     /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
     /// scope, unless the request is already in it.
-    fn admit<B>(&self, request: &mut Request<B>) -> (TransactionId, Option<TransactionIdScope>) {
+    fn admit<B>(&self, request: &mut Request<B>) -> Admitted {
         let lines = request.headers().get_all(&self.header_name);
         let has_one_line = lines.iter().nth(1).is_none();
         let incoming = TransactionId::from_lines(lines);
@@ -284,13 +298,13 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
             watch: self.capture.rules().is_some(),
             ..Opening::default()
         };
-        let (id, scope, is_kept) = match &incoming {
-            Some(Ok(id)) if TransactionId::current().as_ref() == Some(id) => {
+        let (id, opened, is_kept) = match &incoming {
+            Some(Ok(id)) if with_current(|scope| scope.id() == id) == Some(true) => {
                 (id.clone(), None, true)
             }
             Some(Ok(id)) if self.trust.accepts(request) => {
                 opening.origin = Some(Origin::Inbound);
-                (id.clone(), Some(TransactionIdScope::open(id.clone(), &opening)), true)
+                (id.clone(), Some(TransactionIdScope::reopen(id.clone(), &opening)), true)
             }
             _ => {
                 let refusal = match &incoming {
@@ -311,13 +325,14 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
                 opening.origin = Some(Origin::Minted(refusal));
                 opening.upstream = incoming.as_ref().and_then(|id| id.as_ref().ok());
                 let id = self.make_id.make(request).unwrap_or_else(TransactionId::mint);
-                (id.clone(), Some(TransactionIdScope::open(id, &opening)), false)
+                (id.clone(), Some(TransactionIdScope::reopen(id, &opening)), false)
             }
         };
         if !(is_kept && has_one_line) {
             set_header(request.headers_mut(), self.header_name.clone(), &id);
         }
-        (id, scope)
+        let (scope, reuse) = opened.unzip();
+        Admitted { id, scope, reuse }
     }
 }
 
@@ -335,6 +350,8 @@ pin_project! {
         echo: Option<(HeaderName, TransactionId)>,
         watched: Option<Box<InboundCall>>,
         capture: PhantomData<fn() -> C>,
+        // Last, so that it is dropped when the scope is.
+        reuse: Option<Reuse>,
     }
 }
 
@@ -352,11 +369,10 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let Poll::Ready(result) = this.inner.as_mut().poll(cx) else {
+        let this = self.project();
+        let Poll::Ready((result, scope)) = this.inner.poll_to_end(cx) else {
             return Poll::Pending;
         };
-        let scope = this.inner.finish();
         let watched = this.watched.take().zip(scope.as_ref());
         let mut response = match result {
             Ok(response) => response,
@@ -379,6 +395,7 @@ where
         Poll::Ready(Ok(response.map(|body| ResponseBody {
             inner: InScope::new(scope, body),
             watched: at_the_end.map(Box::new),
+            reuse: this.reuse.take(),
         })))
     }
 }
@@ -391,6 +408,8 @@ pin_project! {
         inner: InScope<B>,
         // A gRPC response whose trailers have yet to tell how it went.
         watched: Option<Box<InboundCall>>,
+        // Last, so that it is dropped when the scope is.
+        reuse: Option<Reuse>,
     }
 }
 
@@ -403,7 +422,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
 /// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self { inner: InScope::default(), watched: None }
+        Self { inner: InScope::default(), watched: None, reuse: None }
     }
 }
 
@@ -411,13 +430,15 @@ impl<B: Body> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
+    #[inline]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let polled = this.inner.as_mut().poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
+        if this.watched.is_some()
+            && let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(trailers) = frame.trailers_ref()
             && let Some(watched) = this.watched.take()
             && let Some(scope) = this.inner.scope()

@@ -28,6 +28,7 @@ pub(crate) fn entries(envelope: &[u8]) -> Vec<(TransactionId, Entry)> {
                 let id = payload["tags"][TAG].as_str().and_then(|id| id.parse().ok());
                 entries.extend(id.map(|id| (id, of_event(&payload))));
             }
+            Some("transaction") => entries.extend(of_trace(&payload)),
             Some("log") => entries.extend(list(&payload["items"]).filter_map(of_log)),
             Some("trace_metric") => entries.extend(list(&payload["items"]).filter_map(of_metric)),
             _ => {}
@@ -88,6 +89,7 @@ fn of_event(event: &Value) -> Entry {
         title: title.unwrap_or_else(|| "(without a message)".to_owned()),
         causes,
         place: exceptions.iter().rev().copied().chain(values(&event["threads"])).find_map(own_code),
+        note: minted(&event["contexts"][TAG]),
         breadcrumbs: crumbs[crumbs.len().saturating_sub(BREADCRUMBS)..].to_vec(),
     }
 }
@@ -101,12 +103,43 @@ fn own_code(of: &Value) -> Option<String> {
     Some(text(&format!("{function} ({file}:{})", frame["lineno"])))
 }
 
+/// That an ID began here is worth a word: inside a shop it means that the chain is torn.
+fn minted(origin: &Value) -> Option<String> {
+    let is_minted = origin["source"] == "minted";
+    is_minted.then(|| match origin["refused"].as_str() {
+        Some(why) => text(&format!("ID minted here, for the one that came was refused: {why}")),
+        None => "ID minted here, for none came in".to_owned(),
+    })
+}
+
+/// How a request was answered, from what Sentry calls a transaction: a measurement, and the root
+/// of a trace. It stands where the request began.
+fn of_trace(trace: &Value) -> Option<(TransactionId, Entry)> {
+    let id = trace["tags"][TAG].as_str()?.parse().ok()?;
+    let [start, end] = ["start_timestamp", "timestamp"].map(|key| time(&trace[key]));
+    let took = end.duration_since(start).unwrap_or_default().as_millis();
+    let status = &trace["contexts"]["trace"]["data"]["http.response.status_code"];
+    let title = format!("{}: {} after {took} ms", plain(&trace["transaction"]), plain(status));
+    let entry = Entry {
+        service: text(trace["server_name"].as_str().unwrap_or(BROWSER)),
+        kind: "trace",
+        time: start,
+        level: Level::Info,
+        title: text(&title),
+        causes: Vec::new(),
+        place: None,
+        note: None,
+        breadcrumbs: Vec::new(),
+    };
+    Some((id, entry))
+}
+
 fn crumb(crumb: &Value) -> Crumb {
     let data = |key: &str| plain(&crumb["data"][key]);
     let message = match crumb["message"].as_str() {
         Some(message) => text(message),
         // The shape of an HTTP call in every SDK.
-        None => text(&format!("{} {} {}", data("method"), data("url"), data("status_code"))),
+        None => text(&["method", "url", "status_code", "reason"].map(data).join(" ")),
     };
     let category = [&crumb["category"], &crumb["type"]];
     Crumb {
@@ -122,7 +155,8 @@ fn of_log(log: &Value) -> Option<(TransactionId, Entry)> {
 }
 
 fn of_metric(metric: &Value) -> Option<(TransactionId, Entry)> {
-    let title = format!("{} {}", plain(&metric["name"]), metric["value"]);
+    let [name, value, unit] = ["name", "value", "unit"].map(|key| plain(&metric[key]));
+    let title = format!("{name}: {value} {unit}");
     line("metric", metric, Level::Info, &title)
 }
 
@@ -143,6 +177,7 @@ fn line(
         title: text(title),
         causes: Vec::new(),
         place: None,
+        note: None,
         breadcrumbs: Vec::new(),
     };
     Some((id, entry))

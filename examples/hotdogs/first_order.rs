@@ -9,9 +9,6 @@ use tower_transaction_id::{TransactionId, X_TRANSACTION_ID};
 
 use crate::story::Story;
 
-/// The services that report when the artisanal hot dog fails.
-const SERVICES: [&str; 2] = ["storefront", "kitchen"];
-
 #[derive(Debug)]
 pub(crate) struct FirstOrder {
     pub(crate) id: TransactionId,
@@ -57,11 +54,11 @@ impl FirstOrder {
         faults
     }
 
-    /// What contradicts it in the stories: each service's errors belong under this ID, and under
-    /// no other.
-    pub(crate) fn faults_in(&self, stories: &[Story]) -> Vec<String> {
+    /// What contradicts it in the stories: the errors of each of the `services` belong under this
+    /// ID, and under no other.
+    pub(crate) fn faults_in(&self, stories: &[Story], services: &[&str]) -> Vec<String> {
         let mut faults = Vec::new();
-        for service in SERVICES {
+        for service in services {
             let told = stories.iter().filter(|story| story.has_error_of(service));
             let (here, elsewhere): (Vec<_>, Vec<_>) = told.partition(|story| story.id == self.id);
             if here.is_empty() {

@@ -4,9 +4,15 @@ use std::fmt;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Dog {
+    /// Is served.
     Classic,
+    /// Is served.
     Veggie,
+    /// Takes its time: the storefront answers while it grills.
+    Grilled,
+    /// Has the kitchen panic.
     Chili,
+    /// Fails in the kitchen: the mustard is used up.
     Artisanal,
 }
 
@@ -16,6 +22,7 @@ impl Dog {
         match order.get("dog")?.as_str()? {
             "classic" => Some(Self::Classic),
             "veggie" => Some(Self::Veggie),
+            "grilled" => Some(Self::Grilled),
             "chili" => Some(Self::Chili),
             "artisanal" => Some(Self::Artisanal),
             _ => None,
@@ -28,6 +35,7 @@ impl fmt::Display for Dog {
         f.write_str(match self {
             Self::Classic => "classic",
             Self::Veggie => "veggie",
+            Self::Grilled => "grilled",
             Self::Chili => "chili",
             Self::Artisanal => "artisanal",
         })

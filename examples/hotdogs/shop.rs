@@ -4,13 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
+use reqwest::Url;
 use sentry::types::Dsn;
 use tokio::runtime::Runtime;
 
 use crate::first_order::FirstOrder;
 use crate::kitchen_process::KitchenProcess;
 use crate::options::Options;
-use crate::storefront::Storefront;
+use crate::storefront::{Storefront, Surroundings};
 use crate::story::Stories;
 use crate::{collector, telemetry, terminal};
 
@@ -61,33 +62,48 @@ impl Shop {
             serve(listener, collector::router(Arc::clone(&kept)))?;
             stories = Some(kept);
         }
-        let kitchen = KitchenProcess::open(&self.dsn).await?;
-        let storefront = address(&self.listener)?;
-        let router = Storefront::new(kitchen.address, options.client_layer, stories_url.clone());
-        let router = router.map_err(|error| format!("no way to the kitchen: {error}"))?.router();
-        serve(self.listener, router)?;
+        let kitchen = Kitchen::open(options.kitchen.clone(), &self.dsn).await?;
+        let surroundings = Surroundings {
+            kitchen: kitchen.url()?,
+            client_layer: options.client_layer,
+            cors: options.cors.clone(),
+            stories_url: stories_url.clone(),
+            search_url: options.search_url.clone().or_else(|| telemetry::search_url(&self.dsn)),
+        };
+        let address = address(&self.listener)?;
+        let storefront = Storefront::new(surroundings);
+        let storefront = storefront.map_err(|error| format!("no way to the kitchen: {error}"))?;
+        serve(self.listener, storefront.router())?;
 
         if options.once {
-            return once(storefront, kitchen, stories.as_deref()).await;
+            return once(address, kitchen, stories.as_deref()).await;
         }
         println!("The hot-dog shop is open.\n");
-        println!("  Order   http://{storefront}/");
+        println!("  Order   http://{address}/");
         match &stories_url {
-            Some(url) => println!("  Stories {url}"),
+            Some(url) => {
+                println!("  Stories {url}");
+                println!("  DSN     {}", self.dsn);
+            }
             None => println!("  Stories in the tracker that SENTRY_DSN names"),
         }
         println!("  Ctrl-C  closes it\n");
-        day(storefront, kitchen, stories).await
+        day(address, kitchen, stories).await
     }
 }
 
 /// One order, its story, and what is wrong with it.
 async fn once(
     storefront: SocketAddr,
-    kitchen: KitchenProcess,
+    kitchen: Kitchen,
     stories: Option<&Stories>,
 ) -> Result<bool, String> {
     let order = place(storefront).await?;
+    // What a kitchen of somebody else's reports may go anywhere: it is judged by its echo alone.
+    let services: &[&str] = match kitchen {
+        Kitchen::Own(_) => &["storefront", "kitchen"],
+        Kitchen::Other(_) => &["storefront"],
+    };
     // Nobody has to guess how long reports take: a closed kitchen has sent its own.
     kitchen.close().await?;
     telemetry::flush().await;
@@ -98,15 +114,15 @@ async fn once(
         for story in &stories {
             print!("{}", terminal::timeline(story));
         }
-        faults.extend(order.faults_in(&stories));
+        faults.extend(order.faults_in(&stories, services));
     } else {
         println!("Search the tracker for transaction_id:{}", order.id);
     }
     println!();
     if faults.is_empty() {
-        println!("One ID through storefront and kitchen.");
+        println!("One ID through every service.");
     } else {
-        println!("Not one ID through storefront and kitchen:");
+        println!("Not one ID through every service:");
         for fault in &faults {
             println!("  - {fault}");
         }
@@ -117,7 +133,7 @@ async fn once(
 /// The first order, and then whatever visitors want.
 async fn day(
     storefront: SocketAddr,
-    mut kitchen: KitchenProcess,
+    mut kitchen: Kitchen,
     stories: Option<Arc<Stories>>,
 ) -> Result<bool, String> {
     let shown_elsewhere = stories.is_none();
@@ -130,13 +146,53 @@ async fn day(
     }
     tokio::select! {
         () = told_to_close() => println!("\nClosing."),
-        status = kitchen.ended() => {
-            let status = status.map_err(|error| error.to_string())?;
-            return Err(format!("the kitchen ended while the shop was open: {status}"));
-        }
+        problem = kitchen.ended() => return Err(problem),
     }
     kitchen.close().await?;
     Ok(true)
+}
+
+/// Who cooks.
+enum Kitchen {
+    Own(KitchenProcess),
+    Other(Url),
+}
+
+impl Kitchen {
+    async fn open(other: Option<Url>, dsn: &Dsn) -> Result<Self, String> {
+        match other {
+            Some(url) => Ok(Self::Other(url)),
+            None => KitchenProcess::open(dsn).await.map(Self::Own),
+        }
+    }
+
+    fn url(&self) -> Result<Url, String> {
+        match self {
+            Self::Own(process) => {
+                let url = format!("http://{}/", process.address).parse();
+                url.map_err(|error| format!("the kitchen has no URL: {error}"))
+            }
+            Self::Other(url) => Ok(url.clone()),
+        }
+    }
+
+    /// Resolves should the kitchen end by itself; of another one nobody here would know.
+    async fn ended(&mut self) -> String {
+        match self {
+            Self::Own(process) => match process.ended().await {
+                Ok(status) => format!("the kitchen ended while the shop was open: {status}"),
+                Err(error) => error.to_string(),
+            },
+            Self::Other(_) => std::future::pending().await,
+        }
+    }
+
+    async fn close(self) -> Result<(), String> {
+        match self {
+            Self::Own(process) => process.close().await,
+            Self::Other(_) => Ok(()),
+        }
+    }
 }
 
 async fn place(storefront: SocketAddr) -> Result<FirstOrder, String> {

@@ -1,62 +1,80 @@
 //! The storefront: takes orders from the page and has the kitchen cook them.
 
-use std::error::Error;
-use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use sentry::Breadcrumb;
+use reqwest::Url;
+use sentry::Hub;
+use sentry_tower::SentryHttpLayer;
 use serde_json::{Value, json};
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt};
+use tower_http::cors::CorsLayer;
 use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
-    AllowedHosts, BindTransactionIdLayer, InjectTransactionIdLayer, MakeTransactionIdSpan,
-    X_TRANSACTION_ID,
+    AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer,
+    MakeTransactionIdSpan, X_TRANSACTION_ID,
 };
 
 use crate::menu::Dog;
-use crate::{assets, tunnel};
+use crate::{assets, grill, tunnel};
 
-/// What the storefront knows: the way to the kitchen, and where the stories are shown.
+/// What the storefront is told about the rest of the shop.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) kitchen: Url,
+    pub(crate) client_layer: bool,
+    /// The origin of a page elsewhere that may order here.
+    pub(crate) cors: Option<HeaderValue>,
+    /// Where the collector shows its stories.
+    pub(crate) stories_url: Option<String>,
+    /// Where the tracker shows an ID, with `{id}` in its place.
+    pub(crate) search_url: Option<String>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Storefront {
     http: reqwest::Client,
     to_kitchen: BoxCloneSyncService<reqwest::Request, reqwest::Response, reqwest::Error>,
-    cook_url: String,
-    stories_url: Option<String>,
+    surroundings: Surroundings,
 }
 
 impl Storefront {
-    pub(crate) fn new(
-        kitchen: SocketAddr,
-        client_layer: bool,
-        stories_url: Option<String>,
-    ) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(surroundings: Surroundings) -> Result<Self, reqwest::Error> {
         // No proxy leads to loopback.
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10));
         let http = http.build()?;
-        let to_kitchen = if client_layer {
-            // The kitchen may know the ID. A host that is not named here would not get it.
-            let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"]));
-            let client = ServiceBuilder::new().layer(layer).service(http.clone());
-            BoxCloneSyncService::new(client)
+        let to_kitchen = if surroundings.client_layer {
+            // The kitchen may know the ID, and nobody else: another port of its host is not it.
+            let kitchen = &surroundings.kitchen;
+            let host = kitchen.host_str().unwrap_or_default();
+            let port = kitchen.port_or_known_default().unwrap_or_default();
+            let layer =
+                InjectTransactionIdLayer::new(AllowedHosts::only([format!("{host}:{port}")]))
+                    // A call that fails is an event of its own, also where the order survives it.
+                    .capture_failures(Failures::new())
+                    // The kitchen's trace continues the one of the order.
+                    .propagate_trace(true);
+            BoxCloneSyncService::new(ServiceBuilder::new().layer(layer).service(http.clone()))
         } else {
             BoxCloneSyncService::new(http.clone())
         };
-        let cook_url = format!("http://{kitchen}/cook");
-        Ok(Self { http, to_kitchen, cook_url, stories_url })
+        Ok(Self { http, to_kitchen, surroundings })
     }
 
     pub(crate) fn router(self) -> Router {
+        let cors = self.surroundings.cors.clone().map(cors);
+        // Inside the server layer, so that traces are tagged; of orders only, since the files of
+        // a page are not worth a trace.
+        let order = post(order).layer(SentryHttpLayer::new().enable_transaction());
         let trace = TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new());
-        Router::new()
+        let router = Router::new()
             .route("/", get(async || assets::html(assets::SHOP_PAGE)))
             .route("/shop.js", get(async || assets::script(assets::SHOP_SCRIPT)))
             .route("/copy.js", get(async || assets::script(assets::COPY_SCRIPT)))
@@ -66,27 +84,65 @@ impl Storefront {
             .route("/settings", get(settings))
             .route("/tunnel", post(tunnel::forward))
             .layer(DefaultBodyLimit::max(tunnel::LARGEST_ENVELOPE))
-            .route("/orders", post(order))
+            .route("/orders", order)
             .with_state(Arc::new(self))
             .layer(trace)
-            // Added last, and so outermost: all of the above happens under the ID.
-            .layer(BindTransactionIdLayer::new())
+            // Added last, and so outermost: all of the above happens under the ID. A request that
+            // fails is reported here, in one place; no handler has to think of it.
+            .layer(
+                BindTransactionIdLayer::new()
+                    .hub(Hub::main())
+                    .capture_server_errors(Failures::new()),
+            );
+        match cors {
+            // The one layer that stands further out: it answers preflights by itself.
+            Some(cors) => router.layer(cors),
+            None => router,
+        }
     }
 
-    async fn cook(&self, dog: Dog) -> Result<Cooked, CookingFailed> {
-        let ticket = json!({ "dog": dog.to_string() });
-        let request = self.http.post(&self.cook_url).json(&ticket).build()?;
-        let response = self.to_kitchen.clone().oneshot(request).await?;
-        let status = response.status();
+    pub(crate) async fn cook(&self, dog: Dog) -> Result<Cooked, NotCooked> {
+        let url = format!("{}/cook", self.surroundings.kitchen.as_str().trim_end_matches('/'));
+        let request = self.http.post(url).json(&json!({ "dog": dog.to_string() })).build();
+        let answered = match request {
+            Ok(request) => self.to_kitchen.clone().oneshot(request).await,
+            Err(error) => Err(error),
+        };
+        // Nothing is captured here: the client layer has reported the call that failed.
+        let Ok(response) = answered else { return Err(NotCooked { kitchen_id: None }) };
         let echoed = response.headers().get(X_TRANSACTION_ID);
         let kitchen_id = echoed.and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let answer: Value = response.json().await?;
-        if status.is_success() {
-            return Ok(Cooked { kitchen_id });
+        if response.status().is_success() {
+            Ok(Cooked { kitchen_id })
+        } else {
+            Err(NotCooked { kitchen_id })
         }
-        let reason = answer["error"].as_str().unwrap_or("no reason given").to_owned();
-        Err(CookingFailed::KitchenFailed { status: status.as_u16(), reason, kitchen_id })
     }
+}
+
+/// For a page of `origin`: it may send the ID, and it may read the one that comes back, which is
+/// hidden from it otherwise.
+fn cors(origin: HeaderValue) -> CorsLayer {
+    // What Sentry's SDK sends along where the page traces its requests.
+    let trace = ["sentry-trace", "baggage"].map(HeaderName::from_static);
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(
+            [CONTENT_TYPE, X_TRANSACTION_ID].into_iter().chain(trace).collect::<Vec<_>>(),
+        )
+        .expose_headers([X_TRANSACTION_ID])
+}
+
+/// Served, under the ID that the kitchen echoed. It is in the answer for the reader who wants to
+/// compare; a shop of your own has no use for it.
+pub(crate) struct Cooked {
+    pub(crate) kitchen_id: Option<String>,
+}
+
+/// Not served: the kitchen failed, or cannot be reached.
+pub(crate) struct NotCooked {
+    pub(crate) kitchen_id: Option<String>,
 }
 
 async fn order(State(shop): State<Arc<Storefront>>, Json(order): Json<Value>) -> Response {
@@ -95,75 +151,26 @@ async fn order(State(shop): State<Arc<Storefront>>, Json(order): Json<Value>) ->
         let answer = json!({ "error": "We do not sell that." });
         return (StatusCode::UNPROCESSABLE_ENTITY, Json(answer)).into_response();
     };
-    tracing::info!("an order for one {dog} hot dog");
-    sentry::add_breadcrumb(Breadcrumb {
-        category: Some("order".to_owned()),
-        message: Some(format!("one {dog} hot dog")),
-        ..Breadcrumb::default()
-    });
-    match shop.cook(dog).await {
-        Ok(Cooked { kitchen_id }) => {
-            let answer = json!({ "served": dog.to_string(), "kitchenId": kitchen_id });
-            Json(answer).into_response()
-        }
-        Err(failure) => {
-            // No tag to set here: the layer's scope has it.
-            sentry::capture_error(&failure);
-            let answer = json!({
-                "error": "The kitchen could not serve your order.",
-                "kitchenId": failure.kitchen_id(),
-            });
-            (StatusCode::BAD_GATEWAY, Json(answer)).into_response()
+    tracing::info!("ordered: one {dog} hot dog");
+    if matches!(dog, Dog::Grilled) {
+        return grill::answer(shop);
+    }
+    let cooked = shop.cook(dog).await;
+    let status = if cooked.is_ok() { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
+    (status, Json(answer(dog, cooked))).into_response()
+}
+
+/// What the page is told.
+pub(crate) fn answer(dog: Dog, cooked: Result<Cooked, NotCooked>) -> Value {
+    match cooked {
+        Ok(Cooked { kitchen_id }) => json!({ "served": dog.to_string(), "kitchenId": kitchen_id }),
+        Err(NotCooked { kitchen_id }) => {
+            json!({ "error": "The kitchen could not serve your order.", "kitchenId": kitchen_id })
         }
     }
 }
 
 async fn settings(State(shop): State<Arc<Storefront>>) -> Json<Value> {
-    Json(tunnel::settings(shop.stories_url.as_deref()))
-}
-
-struct Cooked {
-    kitchen_id: Option<String>,
-}
-
-#[derive(Debug)]
-enum CookingFailed {
-    KitchenFailed { status: u16, reason: String, kitchen_id: Option<String> },
-    KitchenUnreachable { source: reqwest::Error },
-}
-
-impl CookingFailed {
-    /// The ID that the kitchen worked under, for the reader who wants to compare.
-    fn kitchen_id(&self) -> Option<&str> {
-        match self {
-            Self::KitchenFailed { kitchen_id, .. } => kitchen_id.as_deref(),
-            Self::KitchenUnreachable { .. } => None,
-        }
-    }
-}
-
-impl From<reqwest::Error> for CookingFailed {
-    fn from(source: reqwest::Error) -> Self {
-        Self::KitchenUnreachable { source }
-    }
-}
-
-impl fmt::Display for CookingFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::KitchenFailed { status, reason, .. } => {
-                write!(f, "the kitchen answered {status}: {reason}")
-            }
-            Self::KitchenUnreachable { .. } => f.write_str("no usable answer from the kitchen"),
-        }
-    }
-}
-
-impl Error for CookingFailed {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::KitchenFailed { .. } => None,
-            Self::KitchenUnreachable { source } => Some(source),
-        }
-    }
+    let Surroundings { stories_url, search_url, .. } = &shop.surroundings;
+    Json(tunnel::settings(stories_url.as_deref(), search_url.as_deref()))
 }

@@ -19,7 +19,7 @@ pub(crate) const BROWSER: &str = "browser";
 /// How long before the first server heard of it an order began, at most.
 const BEFORE_THE_ORDER: Duration = Duration::from_secs(1);
 
-/// What one service reported: an event, a log line or a metric.
+/// What one service reported: an event, a log line, a metric or a trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) service: String,
@@ -31,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) causes: Vec<String>,
     /// The innermost line of the service's own code.
     pub(crate) place: Option<String>,
+    /// What else is worth knowing.
+    pub(crate) note: Option<String>,
     pub(crate) breadcrumbs: Vec<Crumb>,
 }
 
@@ -134,7 +136,7 @@ impl Line<'_> {
                 "level": level.to_string(),
                 "title": format!("{category}: {text}"),
             }),
-            Self::Entry(Entry { kind, level, title, causes, place, .. }) => json!({
+            Self::Entry(Entry { kind, level, title, causes, place, note, .. }) => json!({
                 "service": service,
                 "time": time,
                 "kind": kind,
@@ -142,6 +144,7 @@ impl Line<'_> {
                 "title": title,
                 "causes": causes,
                 "place": place,
+                "note": note,
             }),
         }
     }

@@ -1,37 +1,72 @@
 //! What both services say about themselves, and to whom.
 
-use std::env;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
+use std::{env, thread};
 
+use sentry::integrations::tracing::{BreadcrumbLayer, LogLayer};
 use sentry::types::Dsn;
 use sentry::{ClientInitGuard, ClientOptions, Hub};
-use tracing_subscriber::EnvFilter;
+use tower_transaction_id::TransactionIdIntegration;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// The target of the steps of an order, and so the category of their breadcrumbs.
+pub(crate) const COOKING: &str = "cooking";
 
 /// Starts the reports of one service. What the guard still holds is sent when it is dropped.
 pub(crate) fn init(service: &'static str, dsn: Dsn) -> ClientInitGuard {
-    // Quiet unless asked: the story is what this example shows. Standard output stays free, too:
-    // the kitchen announces its address there.
-    let log_lines = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(log_lines)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
-
+    what_is_traced();
     let mut options = ClientOptions::new()
         .server_name(service)
         .release(concat!("hotdogs@", env!("CARGO_PKG_VERSION")))
         .in_app_include(["hotdogs"])
-        .attach_stacktrace(true)
-        .shutdown_timeout(Duration::from_secs(5));
-    if dsn.host() == "127.0.0.1" {
+        .traces_sample_rate(1.0)
+        .shutdown_timeout(Duration::from_secs(5))
+        // Last: it wraps the callbacks that were set before it. Logs and metrics have no tags, so
+        // the ID becomes an attribute of each.
+        .add_integration(TransactionIdIntegration::new());
+    let is_here = dsn.host() == "127.0.0.1";
+    if is_here {
         // No proxy leads to the collector. One that the environment names would be used, unless
         // the option is set.
         options = options.http_proxy("");
     }
     options.dsn = Some(dsn);
-    sentry::init(options)
+    let guard = sentry::init(options);
+    if is_here {
+        thread::spawn(hurry);
+    }
+    guard
+}
+
+/// Each line goes one way, so that no story tells it twice: what is worth keeping of every order
+/// becomes a Sentry log, and the single steps become breadcrumbs, which are sent only where
+/// something fails. tower-http's lines go to neither: what they tell of, the layers report.
+fn what_is_traced() {
+    let logs = Targets::new().with_target("hotdogs", LevelFilter::INFO);
+    let steps = Targets::new().with_target(COOKING, LevelFilter::DEBUG);
+    // Quiet unless asked: the story is what this example shows. Standard output stays free, too:
+    // the kitchen announces its address there.
+    let lines = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
+    let terminal = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+    tracing_subscriber::registry()
+        .with(terminal.with_filter(lines))
+        .with(BreadcrumbLayer::new().with_filter(steps))
+        .with(LogLayer::new().with_filter(logs))
+        .init();
+}
+
+/// The SDK gathers logs and metrics for five seconds before it sends them. That is fine for a
+/// tracker, and long for somebody who watches a story.
+fn hurry() {
+    loop {
+        thread::sleep(Duration::from_millis(300));
+        if let Some(client) = Hub::main().client() {
+            client.flush(None);
+        }
+    }
 }
 
 /// The tracker that the environment names, if it names one.
@@ -44,6 +79,13 @@ pub(crate) fn dsn_from_env() -> Result<Option<Dsn>, String> {
         Err(env::VarError::NotPresent) => Ok(None),
         Err(error) => Err(format!("SENTRY_DSN: {error}")),
     }
+}
+
+/// Where the tracker shows what carries the ID that replaces `{id}`, as far as a DSN tells: of
+/// other hosts nobody knows what runs there, nor under which address people see it.
+pub(crate) fn search_url(dsn: &Dsn) -> Option<String> {
+    let is_sentry = dsn.host() == "sentry.io" || dsn.host().ends_with(".sentry.io");
+    is_sentry.then(|| "https://sentry.io/issues/?query=transaction_id:{id}".to_owned())
 }
 
 /// Waits until what this process captured has been sent. The SDK blocks while it waits, so this

@@ -62,12 +62,17 @@ fn write_line(text: &mut String, line: Line<'_>, width: usize, ink: &Ink) -> fmt
     };
     if entry.is_error() {
         writeln!(text, "  {start}  {}", ink.red(&format!("✗ {}", entry.title)))?;
+    } else if entry.kind == "trace" {
+        writeln!(text, "  {start}  · {}", entry.title)?;
     } else {
         writeln!(text, "  {start}  · {} ({} {})", entry.title, entry.level, entry.kind)?;
     }
     let indent = " ".repeat(width + 18);
     for cause in &entry.causes {
         writeln!(text, "{indent}because of {cause}")?;
+    }
+    if let Some(note) = &entry.note {
+        writeln!(text, "{indent}{note}")?;
     }
     if let Some(place) = &entry.place {
         writeln!(text, "{indent}{}", ink.faint(&format!("in {place}")))?;

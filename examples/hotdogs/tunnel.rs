@@ -21,7 +21,7 @@ const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hotdogs/web/
 const PACKAGE: &str = include_str!("web/package.json");
 
 /// What the page asks for before anything else.
-pub(crate) fn settings(collector: Option<&str>) -> Value {
+pub(crate) fn settings(stories: Option<&str>, search: Option<&str>) -> Value {
     let version = serde_json::from_str::<Value>(PACKAGE)
         .ok()
         .and_then(|package| {
@@ -35,7 +35,7 @@ pub(crate) fn settings(collector: Option<&str>) -> Value {
         format!("https://browser.sentry-cdn.com/{version}/bundle.min.js")
     };
     let dsn = Hub::main().client().and_then(|client| client.dsn().map(ToString::to_string));
-    json!({ "dsn": dsn, "sdk": sdk, "built": built, "stories": collector })
+    json!({ "dsn": dsn, "sdk": sdk, "built": built, "stories": stories, "search": search })
 }
 
 /// The SDK that was built next to the page. Read at each request, since it may be built while the

@@ -85,6 +85,14 @@ fn a_failing_status_is_an_event_in_the_shape_of_sentry_s_own() {
         assert!(sentry.take().is_empty());
         call("/500").await;
         assert_eq!(sentry.take()[0].1.as_ref().unwrap().len(), 32);
+        // A call under an ID that the caller set by hand still belongs to the caller.
+        let mut by_hand = request(&format!("{server}/500"));
+        by_hand.headers_mut().insert("x-transaction-id", "by-hand".parse().unwrap());
+        scope("ours").bind(client.clone().oneshot(by_hand)).await.unwrap();
+        let event = sentry.take_events().pop().unwrap();
+        assert_eq!(tag(&event, "transaction_id").as_deref(), Some("ours"));
+        assert_eq!(tag(&event, "peer_transaction_id").as_deref(), Some("theirs"));
+
         let picky = crate::client_failures::client(
             layer().capture_failures(Failures::new().statuses([404..=404])),
         );
@@ -204,6 +212,9 @@ fn each_call_in_a_scope_leaves_a_breadcrumb_and_none_leaks_out() {
 
         // Nothing on the hub outside, from calls inside or outside a scope, nor where it is off.
         client.clone().oneshot(request(&server)).await.unwrap();
+        let mut by_hand = request(&server);
+        by_hand.headers_mut().insert("x-transaction-id", "by-hand".parse().unwrap());
+        client.clone().oneshot(by_hand).await.unwrap();
         capture("outside");
         let quiet = crate::client_failures::client(layer().breadcrumbs(false));
         scope("ours")

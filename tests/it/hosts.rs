@@ -78,6 +78,8 @@ fn the_parsed_host_decides() {
         (exact, "/path", Some("evil.test"), false),
         (exact, "/path", Some("example.com@evil.test"), false),
         (exact, "/path", Some("evil.test@example.com"), false),
+        // As long as the name it poses as.
+        (exact, "/path", Some("example.com@evil.test.x"), false),
         (v6, "/path", Some("[::1]:8080"), true),
         (exact, "/path", None, false),
         // With one it does not.

@@ -1,6 +1,7 @@
 //! The public API, as its users meet it: real servers and clients on loopback, and Sentry's real
 //! client up to its transport.
 
+mod bases;
 mod bodies;
 mod chains;
 mod client_failures;
@@ -8,8 +9,13 @@ mod clients;
 mod hosts;
 mod ids;
 mod middleware;
+mod model;
 mod nested;
+mod outages;
+mod peers;
+mod properties;
 mod scopes;
 mod server_errors;
 mod servers;
 mod support;
+mod telemetry;

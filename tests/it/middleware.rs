@@ -65,6 +65,19 @@ fn under_trace_layer_what_tracing_reports_carries_the_id() {
             assert_eq!(text(&event), "grill on fire");
             assert_eq!(tag(&event, "transaction_id").as_deref(), Some(id));
         }
+        // Without axum, which calls its layers only when they are polled: the hub that a span keeps
+        // is the one that is current in the call.
+        let service = ServiceBuilder::new()
+            .layer(BindTransactionIdLayer::new())
+            .layer(TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()))
+            .service_fn(async |_: Request<Body>| {
+                tracing::error!("in a span");
+                Ok::<_, Never>(Response::new(Body::empty()))
+            });
+        let request = Request::builder().header("x-transaction-id", "third").body(Body::empty());
+        service.oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(sentry.take(), [("in a span".to_owned(), Some("third".to_owned()))]);
+
         let printed = printed();
         let mut lines = printed.lines().filter(|line| line.contains("grill on fire"));
         for id in ["first", "second"] {

@@ -151,6 +151,21 @@ fn what_was_captured_by_other_means_is_not_reported_again() {
 }
 
 #[test]
+fn a_client_that_is_built_inside_a_request_reports_nothing_of_it() {
+    let options = || ClientOptions::new().add_integration(TransactionIdIntegration::new());
+    story_with(options(), |sentry| async move {
+        // Sentry's client tries its integrations on a made-up event of level error.
+        let handler = async move || {
+            drop(sentry::Client::from(options()));
+            FAILED
+        };
+        let app = Router::new().fallback(handler).layer(captures());
+        get_with_ids(serve(app).await, &[b"mine"]).await;
+        assert_eq!(sentry.take()[0].0, "GET / answered 500 Internal Server Error");
+    });
+}
+
+#[test]
 fn what_the_client_layer_reports_does_not_stand_for_the_request() {
     story(|sentry| async move {
         let failing = serve(Router::new().fallback(async || FAILED)).await;

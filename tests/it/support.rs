@@ -2,15 +2,17 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use axum::Router;
 use sentry::integrations::tracing::{ErrorLayer, SpanLayer};
-use sentry::protocol::Event;
+use sentry::protocol::{EnvelopeItem, Event};
 use sentry::test::TestTransport;
-use sentry::{ClientOptions, Hub, Level};
+use sentry::{ClientOptions, Envelope, Hub, Level, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -31,7 +33,8 @@ impl Sentry {
 
     pub(crate) fn with_options(options: ClientOptions) -> Self {
         let transport = TestTransport::new();
-        let options = options.dsn("https://public@sentry.invalid/1").transport(transport.clone());
+        let kept = Arc::new(ReadBack(transport.clone()));
+        let options = options.dsn("https://public@sentry.invalid/1").transport(kept);
         let hub = Arc::new(Hub::new(Some(Arc::new(options.into())), Arc::default()));
         Self { hub, transport }
     }
@@ -56,6 +59,34 @@ impl Sentry {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("only {} of {count} events came: {seen:?}", seen.len());
+    }
+}
+
+/// Has Sentry's own parser read each envelope back. Where the environment names a file, the events
+/// and transactions are added to it, for `tests/e2e/normalise`.
+struct ReadBack(Arc<TestTransport>);
+
+impl Transport for ReadBack {
+    fn send_envelope(&self, envelope: Envelope) {
+        let mut sent = Vec::new();
+        envelope.to_writer(&mut sent).unwrap();
+        let read = Envelope::from_slice(&sent).expect("Sentry's parser reads what its SDK sends");
+        assert_eq!(read.items().count(), envelope.items().count());
+        if let Some(path) = std::env::var_os("TRANSACTION_ID_EVENTS") {
+            let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+            for item in read.items() {
+                let line = match item {
+                    EnvelopeItem::Event(event) => serde_json::to_string(event).unwrap(),
+                    EnvelopeItem::Transaction(transaction) => {
+                        serde_json::to_string(transaction).unwrap()
+                    }
+                    _ => continue,
+                };
+                // In one write, since tests run side by side.
+                file.write_all(format!("{line}\n").as_bytes()).unwrap();
+            }
+        }
+        self.0.send_envelope(read);
     }
 }
 

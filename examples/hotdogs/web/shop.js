@@ -21,22 +21,53 @@ class OrderFailed extends Error {
 
 async function order(dog, name) {
   const id = crypto.randomUUID().replaceAll('-', '');
-  const card = showPending(name);
+  const leave = new AbortController();
+  const card = showPending(name, id);
   try {
     const response = await fetch('/orders', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', [HEADER]: id },
       body: JSON.stringify({ dog }),
+      signal: leave.signal,
     });
-    if (!response.ok) {
-      const answer = await response.json().catch(() => ({}));
+    const answer = await (isStream(response)
+      ? lastLine(response, (progress) => showProgress(card, name, progress, leave))
+      : response.json().catch(() => ({})));
+    if (!response.ok || answer.error) {
       throw new OrderFailed(answer.error ?? `The storefront answered ${response.status}.`);
     }
     showServed(card, name, id);
   } catch (error) {
-    const reported = report(error, id);
-    await showFailed(card, name, id, error, reported);
+    // Who leaves has not failed. The storefront notes it, under the same ID.
+    if (leave.signal.aborted) {
+      await showAbandoned(card, name, id);
+    } else {
+      await showFailed(card, name, id, error, report(error, id));
+    }
   }
+}
+
+function isStream(response) {
+  return response.headers.get('Content-Type') === 'application/x-ndjson';
+}
+
+// Lines of JSON, as they come: those that tell of progress are shown, the last is the answer.
+async function lastLine(response, show) {
+  const chunks = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  let answer;
+  for (;;) {
+    const { value, done } = await chunks.read();
+    if (done) break;
+    const lines = (text + value).split('\n');
+    text = lines.pop();
+    for (const line of lines) {
+      answer = JSON.parse(line);
+      if (answer.progress) show(answer.progress);
+    }
+  }
+  if (!answer || answer.progress) throw new OrderFailed('The storefront stopped in the middle.');
+  return answer;
 }
 
 // The tag goes with each event. Set for the page as a whole, as in `setTag`, it would be that of
@@ -66,8 +97,25 @@ async function loadSentry({ dsn, sdk }) {
     tunnel: '/tunnel',
     // It drops an error that looks like the one before, whatever their IDs.
     integrations: (defaults) => defaults.filter(({ name }) => name !== 'Dedupe'),
+    beforeBreadcrumb: markOrder,
+    beforeSend: keepToOrder,
   });
   return window.Sentry;
+}
+
+// The SDK's breadcrumbs are of the whole visit. Of all of them the story of an order wants the
+// requests, and of those its own: they are marked as they are made, and sorted out in the end.
+function markOrder(breadcrumb, hint) {
+  if (breadcrumb.category !== 'fetch') return null;
+  const id = hint.input[1]?.headers?.[HEADER];
+  if (id) breadcrumb.data = { ...breadcrumb.data, [TAG]: id };
+  return breadcrumb;
+}
+
+function keepToOrder(event) {
+  const id = event.tags?.[TAG];
+  event.breadcrumbs = event.breadcrumbs?.filter(({ data }) => data?.[TAG] === id);
+  return event;
 }
 
 async function showSettings() {
@@ -91,19 +139,47 @@ async function showSettings() {
   }
 }
 
-function showPending(name) {
+function showPending(name, id) {
   document.getElementById('none').hidden = true;
   const card = element('li', 'order pending', element('p', 'outcome', `${name}: in the kitchen\u2026`));
+  card.dataset.transactionId = id;
   document.getElementById('orders').prepend(card);
   return card;
+}
+
+function showProgress(card, name, progress, leave) {
+  let line = card.querySelector('.progress');
+  if (!line) {
+    line = element('p', 'progress');
+    // A list that speaks of each turn would drown the rest.
+    line.ariaLive = 'off';
+    const cancel = element('button', 'plain cancel', 'Leave');
+    cancel.type = 'button';
+    cancel.setAttribute('aria-label', `Leave without the ${name} hot dog`);
+    cancel.addEventListener('click', () => leave.abort());
+    card.replaceChildren(element('p', 'outcome', `${name}: being made\u2026`), element('p', 'row', line, cancel));
+  }
+  line.textContent = progress;
 }
 
 function showServed(card, name, id) {
   card.className = 'order served';
   card.replaceChildren(
     element('p', 'outcome', `${name}: enjoy!`),
-    element('p', 'quiet id', id),
+    element('p', 'quiet', element('code', 'id', id)),
   );
+}
+
+async function showAbandoned(card, name, id) {
+  const hadFocus = card.contains(document.activeElement);
+  card.className = 'order abandoned';
+  const code = element('code', 'id', id);
+  const row = element('p', 'row', code, copyButton(id, code));
+  const more = element('p', 'quiet');
+  card.replaceChildren(element('p', 'outcome', `${name}: you left. The storefront noted it.`), row, more);
+  // The button that was pressed is gone: the keyboard goes on where it was.
+  if (hadFocus) row.querySelector('button').focus();
+  more.append(...whereToRead(id, await settings));
 }
 
 async function showFailed(card, name, id, error, reported) {
@@ -115,14 +191,16 @@ async function showFailed(card, name, id, error, reported) {
   const more = element('p', 'quiet', 'Reporting it\u2026');
   card.replaceChildren(outcome, support, row, more);
 
-  const { stories } = await settings;
-  more.textContent = (await reported) ? 'This page reported it, too. ' : '';
-  if (stories) {
-    const link = element('a', '', 'Read its story');
-    // In a tab of their own, and always the same one: the orders of this page would be gone with it.
-    Object.assign(link, { href: `${stories}#${id}`, target: 'stories' });
-    more.append(link);
-  } else {
-    more.append('Search your tracker for ', element('code', '', `${TAG}:${id}`));
-  }
+  const where = whereToRead(id, await settings);
+  more.replaceChildren((await reported) ? 'This page reported it, too. ' : '', ...where);
+}
+
+// A link to the story, to the tracker's search, or to both. In a tab of their own, and always the
+// same one: the orders of this page would be gone with it.
+function whereToRead(id, { stories, search }) {
+  const link = (text, href, target) => Object.assign(element('a', '', text), { href, target });
+  const links = [];
+  if (stories) links.push(link('Read its story', `${stories}#${id}`, 'stories'), ' ');
+  if (search) links.push(link('Find it in the tracker', search.replaceAll('{id}', encodeURIComponent(id)), 'tracker'));
+  return links.length ? links : ['Search your tracker for ', element('code', '', `${TAG}:${id}`)];
 }

@@ -31,7 +31,9 @@ function show(story) {
 function heading(story) {
   const errors = story.lines.filter((line) => isError(line));
   const services = new Set(errors.map((line) => line.service));
-  const count = `${plural(errors.length, 'error')} of ${plural(services.size, 'service')}`;
+  const count = errors.length
+    ? `${plural(errors.length, 'error')} of ${plural(services.size, 'service')}`
+    : 'No errors';
   const id = element('code', 'id', story.id);
   const link = element('a', '', id);
   link.href = `#${story.id}`;
@@ -45,9 +47,11 @@ function line(line) {
   const service = element('span', 'service', line.service);
   const what = element('div', 'what', element('p', 'title', line.title));
   const level = line.kind === 'log' || line.kind === 'metric' ? `${line.level} ${line.kind}` : line.level;
-  // Nearly every breadcrumb is of level info.
-  if (line.kind !== 'breadcrumb' || level !== 'info') what.prepend(element('span', 'level', level));
+  // Traces have no level, and nearly every breadcrumb has one that says nothing.
+  const says = line.kind === 'breadcrumb' ? !['info', 'debug'].includes(level) : line.kind !== 'trace';
+  if (says) what.prepend(element('span', 'level', level));
   for (const cause of line.causes ?? []) what.append(element('p', 'cause', `because of ${cause}`));
+  if (line.note) what.append(element('p', 'note', line.note));
   if (line.place) what.append(element('p', 'place', `in ${line.place}`));
   const item = element('li', `line ${isError(line) ? 'error' : line.kind}`, clock, service, what);
   item.dataset.service = line.service;
@@ -64,7 +68,7 @@ function choose() {
   none.hidden = wanted ? known : shown.size > 0;
   none.textContent = wanted
     ? `Nothing was reported under ${wanted} yet.`
-    : 'Nothing yet. It appears here when an order fails.';
+    : 'Nothing yet. It appears here when something is ordered.';
 }
 
 function isError(line) {

@@ -1,0 +1,70 @@
+//! The grilled hot dog: an answer that takes its time. It is written while it is read, long after
+//! the handler returned, and the ID holds all the same.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use sentry::Level;
+use serde_json::json;
+
+use crate::menu::Dog;
+use crate::storefront::{self, Storefront};
+use crate::telemetry::COOKING;
+
+const TURNS: u32 = 8;
+const TURN: Duration = Duration::from_millis(750);
+
+/// One line of JSON for each turn, and one for how it ended.
+pub(crate) fn answer(shop: Arc<Storefront>) -> Response {
+    let grill = Grill { shop, turns: 0, customer: Customer { waits: true } };
+    let lines = Body::from_stream(stream::unfold(grill, Grill::next_line));
+    ([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
+}
+
+struct Grill {
+    shop: Arc<Storefront>,
+    turns: u32,
+    customer: Customer,
+}
+
+impl Grill {
+    async fn next_line(mut self) -> Option<(Result<String, Infallible>, Self)> {
+        if !self.customer.waits {
+            return None;
+        }
+        if self.turns > 0 {
+            tokio::time::sleep(TURN).await;
+        }
+        let line = if self.turns < TURNS {
+            self.turns += 1;
+            tracing::debug!(target: COOKING, "turn {} of {TURNS}", self.turns);
+            json!({ "progress": format!("on the grill, {} of {TURNS}", self.turns) })
+        } else {
+            // The kitchen adds the bun. This call is made from the body, and has the ID, too.
+            let cooked = self.shop.cook(Dog::Grilled).await;
+            self.customer.waits = false;
+            storefront::answer(Dog::Grilled, cooked)
+        };
+        Some((Ok(format!("{line}\n")), self))
+    }
+}
+
+/// Who waits for the answer. One who leaves closes the connection, and the body is dropped where
+/// it stands, `Customer` included: inside the scope of the request, so that even this event has
+/// the ID.
+struct Customer {
+    waits: bool,
+}
+
+impl Drop for Customer {
+    fn drop(&mut self) {
+        if self.waits {
+            sentry::capture_message("order abandoned", Level::Warning);
+        }
+    }
+}

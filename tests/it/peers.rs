@@ -1,0 +1,252 @@
+//! Beside sentry-tower, and in the stack that the examples recommend.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use http::{Method, StatusCode};
+use sentry::integrations::panic::PanicIntegration;
+use sentry::protocol::{Context, EnvelopeItem, SpanStatus, Transaction};
+use sentry::{ClientOptions, Level};
+use sentry_tower::{NewSentryLayer, SentryHttpLayer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{Any, CorsLayer};
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+use tower_transaction_id::{
+    BindTransactionIdLayer, Failures, MakeTransactionIdSpan, TransactionIdIntegration,
+    X_TRANSACTION_ID,
+};
+
+use crate::support::{
+    CaptureOnDrop, Sentry, capture, echo, get_with_ids, header_lines, raw, serve, story_with, tag,
+    text,
+};
+
+fn traced() -> ClientOptions {
+    ClientOptions::new().traces_sample_rate(1.0)
+}
+
+type Seen = (String, Option<String>, bool);
+
+/// Events as message, tag and whether their request is described; transactions.
+fn taken(sentry: &Sentry) -> (Vec<Seen>, Vec<Transaction<'static>>) {
+    let (mut events, mut transactions) = (Vec::new(), Vec::new());
+    for envelope in sentry.transport.fetch_and_clear_envelopes() {
+        for item in envelope.items() {
+            match item {
+                EnvelopeItem::Event(event) => {
+                    let id = tag(event, "transaction_id");
+                    let headers = event.request.as_ref().map(|request| &request.headers);
+                    let described = headers.is_some_and(|headers| !headers.is_empty());
+                    events.push((text(event), id, described));
+                }
+                EnvelopeItem::Transaction(transaction) => {
+                    transactions.push((**transaction).clone());
+                }
+                _ => {}
+            }
+        }
+    }
+    (events, transactions)
+}
+
+#[test]
+fn sentry_tower_inside_us_adds_requests_and_transactions_under_the_id() {
+    async fn handler() -> StatusCode {
+        capture("handled");
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+    for enable_transaction in [false, true] {
+        story_with(traced(), |sentry| async move {
+            let http = SentryHttpLayer::new();
+            let http = if enable_transaction { http.enable_transaction() } else { http };
+            let app = Router::new()
+                .route("/", get(handler))
+                .route("/quiet", get(async || StatusCode::INTERNAL_SERVER_ERROR))
+                .layer(http)
+                // Superfluous inside us, and harmless.
+                .layer(NewSentryLayer::new_from_top())
+                .layer(BindTransactionIdLayer::new().capture_server_errors(Failures::new()));
+            let address = serve(app).await;
+            for id in ["first", "second"] {
+                get_with_ids(address, &[id.as_bytes()]).await;
+                let (events, transactions) = taken(&sentry);
+                assert_eq!(events, [("handled".to_owned(), Some(id.to_owned()), true)]);
+                let tags: Vec<_> =
+                    transactions.iter().map(|t| t.tags["transaction_id"].as_str()).collect();
+                assert_eq!(tags, vec![id; usize::from(enable_transaction)]);
+            }
+            let head = b"GET /quiet HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            raw(address, head).await;
+            let (events, _) = taken(&sentry);
+            assert_eq!(events.len(), 1);
+            assert_eq!(events[0].0, "GET /quiet answered 500 Internal Server Error");
+        });
+    }
+}
+
+#[test]
+fn a_cancelled_request_s_transaction_carries_its_own_id() {
+    story_with(traced(), |sentry| async move {
+        let app = Router::new()
+            .route("/", get(async || std::future::pending::<()>().await))
+            .layer(SentryHttpLayer::new().enable_transaction())
+            .layer(BindTransactionIdLayer::new());
+        let address = serve(app).await;
+        // Both wait on the same thread; the first is dropped while the second is still there.
+        let mut open = Vec::new();
+        for id in ["first", "second"] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx-transaction-id: {id}\r\n\r\n");
+            client.write_all(head.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            open.push(client);
+        }
+        for (client, id) in open.into_iter().zip(["first", "second"]) {
+            drop(client);
+            let mut seen = Vec::new();
+            for _ in 0..500 {
+                seen.extend(taken(&sentry).1);
+                if !seen.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(seen.len(), 1);
+            assert_eq!(seen[0].tags["transaction_id"], id);
+            let Context::Trace(trace) = &seen[0].contexts["trace"] else { panic!() };
+            assert_eq!(trace.status, Some(SpanStatus::Aborted));
+        }
+    });
+}
+
+#[test]
+fn the_spans_of_tracing_become_transactions_under_the_id() {
+    story_with(traced(), |sentry| async move {
+        let app = Router::new()
+            .route("/", get(async || capture("handled")))
+            .layer(TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()))
+            .layer(BindTransactionIdLayer::new());
+        let address = serve(app).await;
+        for id in ["first", "second"] {
+            get_with_ids(address, &[id.as_bytes()]).await;
+            let (events, transactions) = taken(&sentry);
+            assert_eq!(events[0].1.as_deref(), Some(id));
+            assert_eq!(transactions.len(), 1);
+            assert_eq!(transactions[0].name.as_deref(), Some("request"));
+            assert_eq!(transactions[0].tags["transaction_id"], id);
+        }
+    });
+}
+
+/// The recommended stack, with a route for each way to leave it early.
+fn full_stack() -> Router {
+    async fn slow() {
+        let _guard = CaptureOnDrop("timed out");
+        std::future::pending::<()>().await;
+    }
+    async fn panics() {
+        panic!("out of mustard");
+    }
+    let shed = async |error: tower::BoxError| {
+        sentry::capture_message(&error.to_string(), Level::Warning);
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let limited = Router::new().route("/limited", get(async || ())).route_layer(
+        ServiceBuilder::new().layer(HandleErrorLayer::new(shed)).load_shed().concurrency_limit(0),
+    );
+    Router::new()
+        .route("/", post(async |body: String| body))
+        .route("/slow", get(slow))
+        .route("/panics", get(panics))
+        .merge(limited)
+        .layer(DefaultBodyLimit::max(8))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::GATEWAY_TIMEOUT,
+            Duration::from_millis(50),
+        ))
+        .layer(CatchPanicLayer::new())
+        // TraceLayer logs "response failed" at level error, which sentry-tracing may report: then
+        // it stands for the failure. Left to us, the report names route and status.
+        .layer(
+            TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()).on_failure(()),
+        )
+        .layer(SentryHttpLayer::new().enable_transaction())
+        .layer(
+            CorsLayer::new()
+                .allow_origin(Any)
+                .allow_methods([Method::GET, Method::POST])
+                .allow_headers([X_TRANSACTION_ID])
+                .expose_headers([X_TRANSACTION_ID]),
+        )
+        .layer(BindTransactionIdLayer::new().capture_server_errors(Failures::new()))
+}
+
+/// Method, path, more headers, body; status and events.
+type Row = (&'static str, &'static str, &'static str, &'static str, u16, &'static [&'static str]);
+
+#[test]
+fn in_the_full_stack_each_early_return_carries_the_id() {
+    let options = traced()
+        .add_integration(PanicIntegration::default())
+        .add_integration(TransactionIdIntegration::new());
+    story_with(options, |sentry| async move {
+        let address = serve(full_stack()).await;
+        let preflight = "origin: https://shop.test\r\naccess-control-request-method: GET\r\n\
+            access-control-request-headers: x-transaction-id\r\n";
+        let too_much = "content-length: 9\r\n";
+        let table: &[Row] = &[
+            ("POST", "/", "content-length: 2\r\n", "ok", 200, &[]),
+            ("GET", "/nowhere", "", "", 404, &[]),
+            ("GET", "/", "", "", 405, &[]),
+            ("POST", "/", too_much, "too large", 413, &[]),
+            ("OPTIONS", "/", preflight, "", 200, &[]),
+            // The guard's event is of level error, so it stands for the request.
+            ("GET", "/slow", "", "", 504, &["timed out"]),
+            (
+                "GET",
+                "/panics",
+                "",
+                "",
+                500,
+                &["out of mustard", "Service panicked: out of mustard"],
+            ),
+            (
+                "GET",
+                "/limited",
+                "",
+                "",
+                503,
+                &["service overloaded", "GET /limited answered 503 Service Unavailable"],
+            ),
+        ];
+        for (method, path, headers, body, status, events) in table {
+            let shown = format!("{method} {path}");
+            let id = format!("mine{}-{status}", path.replace('/', "."));
+            let head = format!(
+                "{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\norigin: https://shop.test\r\n\
+                 x-transaction-id: {id}\r\n{headers}\r\n{body}"
+            );
+            let response = raw(address, head.as_bytes()).await;
+            assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{shown}: {response}");
+            assert_eq!(echo(&response), id, "{shown}");
+            let allowed = header_lines(&response, "access-control-allow-origin");
+            assert_eq!(allowed, ["*"], "{shown}: {response}");
+
+            let (seen, transactions) = taken(&sentry);
+            let texts: Vec<_> = seen.iter().map(|(text, ..)| text.as_str()).collect();
+            assert_eq!(texts, *events, "{shown}");
+            assert!(
+                seen.iter().all(|(_, tag, _)| tag.as_deref() == Some(&id)),
+                "{shown}: {seen:?}"
+            );
+            assert!(transactions.iter().all(|t| t.tags["transaction_id"] == id), "{shown}");
+        }
+    });
+}
