@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tower::Service;
 use tower_transaction_id::X_TRANSACTION_ID;
 
-use super::{Case, Subject};
+use super::{Case, Subject, Visit};
 
 /// The body of a request. It stands for what a server hands over, and is never read.
 #[derive(Default)]
@@ -90,14 +90,28 @@ impl Body for Frames {
     }
 }
 
-/// Serves one request a call.
-pub(crate) fn subject<S, B>(mut service: S, case: &Case) -> Subject
-where
-    S: Service<Request<NoBody>, Response = Response<B>, Error = Infallible> + 'static,
-    B: Body<Data = Bytes, Error = Infallible>,
-{
-    let make = MakeRequest::new(case);
-    Box::new(move || exchange(&mut service, make.request()))
+/// Clones of a service, each of which serves one request a call.
+pub(crate) struct Clones<'a> {
+    pub(crate) case: &'a Case,
+    pub(crate) count: usize,
+}
+
+impl Visit for Clones<'_> {
+    type Output = Vec<Subject>;
+
+    fn visit<S, B>(self, service: &S) -> Vec<Subject>
+    where
+        S: Service<Request<NoBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        B: Body<Data = Bytes, Error = Infallible>,
+    {
+        let subject = || -> Subject {
+            let mut service = service.clone();
+            let make = MakeRequest::new(self.case);
+            Box::new(move || exchange(&mut service, make.request()))
+        };
+        (0..self.count).map(|_| subject()).collect()
+    }
 }
 
 pub(crate) fn exchange<S, B>(service: &mut S, request: Request<NoBody>)

@@ -2,6 +2,7 @@
 //! and the [subjects](subjects) that come of both.
 
 #![allow(dead_code, reason = "each bench uses its part")]
+#![allow(clippy::struct_excessive_bools, reason = "a case is a set of switches")]
 
 pub(crate) mod allocations;
 pub(crate) mod callgrind;
@@ -13,11 +14,17 @@ pub(crate) mod sentry_client;
 pub(crate) mod stacks;
 pub(crate) mod table;
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use sentry::Hub;
-use tower::Layer;
+use tower::{Layer, Service};
 use tower_transaction_id::BindTransactionIdLayer;
 
 pub(crate) use cases::Case;
+use exchange::NoBody;
 use stacks::KernelUuid;
 use tower_http::request_id::MakeRequestUuid;
 
@@ -67,21 +74,41 @@ impl Variant {
 }
 
 /// Serves one request, from its making to the drop of its response.
-pub(crate) type Subject = Box<dyn FnMut()>;
+pub(crate) type Subject = Box<dyn FnMut() + Send>;
 
 /// `variant` around the inner service of `case`. To be made, and called, inside [`Case::run`].
 pub(crate) fn subject(variant: Variant, case: &Case) -> Subject {
+    subjects(variant, case, 1).remove(0)
+}
+
+/// Clones of one service, as the connections or the threads of a server have.
+pub(crate) fn subjects(variant: Variant, case: &Case, count: usize) -> Vec<Subject> {
+    with_service(variant, case, exchange::Clones { case, count })
+}
+
+/// Shows `variant` around the inner service of `case` to `visit`.
+pub(crate) fn with_service<V: Visit>(variant: Variant, case: &Case, visit: V) -> V::Output {
     let inner = exchange::inner_service(case);
     match variant {
-        Variant::Bare => exchange::subject(inner, case),
-        Variant::Lite => exchange::subject(stacks::lite(KernelUuid).layer(inner), case),
-        Variant::Peer => exchange::subject(stacks::peer(KernelUuid).layer(inner), case),
-        Variant::LiteFast => exchange::subject(stacks::lite(MakeRequestUuid).layer(inner), case),
-        Variant::PeerFast => exchange::subject(stacks::peer(MakeRequestUuid).layer(inner), case),
-        Variant::Ours => exchange::subject(BindTransactionIdLayer::new().layer(inner), case),
+        Variant::Bare => visit.visit(&inner),
+        Variant::Lite => visit.visit(&stacks::lite(KernelUuid).layer(inner)),
+        Variant::Peer => visit.visit(&stacks::peer(KernelUuid).layer(inner)),
+        Variant::LiteFast => visit.visit(&stacks::lite(MakeRequestUuid).layer(inner)),
+        Variant::PeerFast => visit.visit(&stacks::peer(MakeRequestUuid).layer(inner)),
+        Variant::Ours => visit.visit(&BindTransactionIdLayer::new().layer(inner)),
         Variant::OursBase => {
-            let layer = BindTransactionIdLayer::new().hub(Hub::current());
-            exchange::subject(layer.layer(inner), case)
+            visit.visit(&BindTransactionIdLayer::new().hub(Hub::current()).layer(inner))
         }
     }
+}
+
+/// A function of any service of a bench.
+pub(crate) trait Visit {
+    type Output;
+
+    fn visit<S, B>(self, service: &S) -> Self::Output
+    where
+        S: Service<Request<NoBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        B: Body<Data = Bytes, Error = Infallible>;
 }

@@ -1,0 +1,151 @@
+//! Writes to memory that another thread writes too, counted by experiment.
+//!
+//! This program runs itself under valgrind's lackey, which tells the address of each write. There,
+//! two threads serve the same requests, one after the other. An address that both have written is
+//! shared. Of the writes of one thread to such addresses, those that read, change and write in one
+//! instruction are counted, which in safe Rust are the atomic ones: reference counts and locks.
+
+use std::collections::HashSet;
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+
+use sentry::Hub;
+
+use crate::variants::table::Table;
+use crate::variants::{Case, Subject, Variant, callgrind, subjects};
+
+const CHILD: &str = "TRANSACTION_ID_UNDER_LACKEY";
+const REQUESTS: u32 = 20;
+const CASES: [Case; 4] = Case::MAIN;
+
+/// Written before and after what counts, so that it stands out in the trace.
+static MARK: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn is_child() -> bool {
+    env::var_os(CHILD).is_some()
+}
+
+/// In the child: for each variant in each case, the requests of one thread and then of another.
+pub(crate) fn serve_requests() {
+    println!("{:x}", (&raw const MARK).addr());
+    for case in CASES {
+        for variant in Variant::MAIN {
+            case.run(|| serve_in_turn(subjects(variant, &case, 2)));
+        }
+    }
+}
+
+fn serve_in_turn(subjects: Vec<Subject>) {
+    let hub = &Hub::current();
+    let served = &Barrier::new(2);
+    // The first thread outlives the second, which would get its memory otherwise.
+    let end = &Barrier::new(subjects.len());
+    thread::scope(|scope| {
+        for mut subject in subjects {
+            scope.spawn(move || {
+                // As in a server, where the hub of each thread comes from the main one.
+                Hub::run(Hub::new_from_top(hub).into(), || {
+                    (0..REQUESTS).for_each(|_| subject());
+                    MARK.fetch_add(1, SeqCst);
+                    (0..REQUESTS).for_each(|_| subject());
+                    MARK.fetch_add(1, SeqCst);
+                });
+                served.wait();
+                end.wait();
+            });
+            served.wait();
+        }
+    });
+}
+
+/// One write of the child.
+struct Access {
+    address: u64,
+    /// It read, changed and wrote.
+    modifies: bool,
+}
+
+pub(crate) fn print() {
+    if !callgrind::is_installed() {
+        println!("shared writes: skipped, since valgrind is not installed");
+        return;
+    }
+    let spans = spans();
+    let mut spans = spans.chunks_exact(2);
+    let mut head = vec!["atomic writes"];
+    head.extend(Variant::MAIN.map(Variant::name));
+    let mut table = Table::new(head);
+    for case in CASES {
+        let shared = Variant::MAIN.map(|_| {
+            let pair = spans.next().expect("two threads for each variant");
+            shared_writes(&pair[0], &pair[1])
+        });
+        let mut row = vec![case.name.to_owned()];
+        row.extend(shared.map(|(writes, places)| format!("{writes:.1} to {places}")));
+        table.row(row);
+    }
+    table.print("Atomic writes per request to places in memory that another thread writes too");
+}
+
+/// Per request of `one`; and to how many places.
+fn shared_writes(one: &[Access], other: &[Access]) -> (f64, usize) {
+    let others: HashSet<u64> = other.iter().map(|access| access.address).collect();
+    let shared: Vec<u64> = one
+        .iter()
+        .filter(|access| access.modifies && others.contains(&access.address))
+        .map(|access| access.address)
+        .collect();
+    let places: HashSet<u64> = shared.iter().copied().collect();
+    let count = u32::try_from(shared.len()).expect("a few writes");
+    (f64::from(count) / f64::from(REQUESTS), places.len())
+}
+
+/// The writes between each pair of marks.
+fn spans() -> Vec<Vec<Access>> {
+    let mut child = Command::new("valgrind")
+        .args(["--tool=lackey", "--trace-mem=yes", "--log-fd=2"])
+        .arg(env::current_exe().expect("a program knows its file"))
+        .env(CHILD, "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("valgrind starts");
+    let trace = child.stderr.take().expect("it is piped");
+    // Both at once, or else one pipe is full while the other is read.
+    let trace = thread::spawn(|| writes(BufReader::new(trace)));
+    let mut mark = String::new();
+    let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
+    output.read_line(&mut mark).expect("the child tells its mark");
+    let mark = u64::from_str_radix(mark.trim(), 16).expect("the mark is an address");
+    let writes = trace.join().expect("the trace can be read");
+    assert!(child.wait().expect("the child ends").success());
+
+    let mut spans = Vec::new();
+    let mut open: Option<Vec<Access>> = None;
+    for access in writes {
+        if access.address == mark {
+            match open.take() {
+                None => open = Some(Vec::new()),
+                Some(span) => spans.push(span),
+            }
+        } else if let Some(span) = &mut open {
+            span.push(access);
+        }
+    }
+    spans
+}
+
+/// Lines such as ` M 1fff000778,8`. Those of loads and instructions are passed over.
+fn writes(trace: impl BufRead) -> Vec<Access> {
+    let parse = |line: String| {
+        let modifies = line.starts_with(" M ");
+        let rest = line.strip_prefix(" M ").or_else(|| line.strip_prefix(" S "))?;
+        let address = u64::from_str_radix(rest.split(',').next()?, 16).ok()?;
+        Some(Access { address, modifies })
+    };
+    trace.lines().map_while(Result::ok).filter_map(parse).collect()
+}
