@@ -10,8 +10,8 @@ const [kind, variant] = process.argv.slice(2);
 const text = "hot dog";
 const type = "text/plain; charset=utf-8";
 
-/** Runs `serve` in the scope of a request, under its ID; where Sentry is off, just so. */
-let inScope = (_request, _response, serve) => serve();
+/** Runs `next` under the ID of a request; where Sentry is off, just so. */
+let underId = (_request, _response, next) => next();
 
 if (variant === "sentry") {
   const Sentry = await import("@sentry/node");
@@ -20,24 +20,36 @@ if (variant === "sentry") {
     // Throws everything away, as in the Rust servers.
     transport: (options) => Sentry.createTransport(options, async () => ({ statusCode: 200 })),
   });
-  inScope = (request, response, serve) =>
-    Sentry.withIsolationScope((scope) => {
-      const id = request.headers["x-transaction-id"] ?? randomUUID();
-      scope.setTag("transaction_id", id);
-      response.setHeader("x-transaction-id", id);
-      serve();
-    });
+  const setTag = (request, response) => {
+    const id = request.headers["x-transaction-id"] ?? randomUUID();
+    Sentry.setTag("transaction_id", id);
+    response.setHeader("x-transaction-id", id);
+  };
+  if (kind === "express") {
+    // The SDK gives each request a scope. One around `next` is not kept: the handlers that follow
+    // do not run in it.
+    underId = (request, response, next) => {
+      setTag(request, response);
+      next();
+    };
+  } else {
+    underId = (request, response, next) =>
+      Sentry.withIsolationScope(() => {
+        setTag(request, response);
+        next();
+      });
+  }
 }
 
 let listener;
 if (kind === "express") {
   const { default: express } = await import("express");
   listener = express();
-  listener.use(inScope);
+  listener.use(underId);
   listener.get("/order", (_request, response) => response.type(type).send(text));
 } else {
   listener = (request, response) =>
-    inScope(request, response, () => {
+    underId(request, response, () => {
       response.setHeader("content-type", type);
       response.end(text);
     });
