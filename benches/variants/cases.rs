@@ -4,6 +4,7 @@ use sentry::Hub;
 
 /// One kind of request, of inner service and of surroundings.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each a fact of its own
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// The request brings a valid ID; else one is minted.

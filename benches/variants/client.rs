@@ -10,6 +10,7 @@ use super::{Case, Subject};
 
 /// One kind of outbound request.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each a fact of its own
 pub(crate) struct ClientCase {
     pub(crate) name: &'static str,
     pub(crate) sentry: bool,
