@@ -53,7 +53,7 @@ async function main() {
     process.once(signal, async () => {
       console.error(`\n${signal}: stopping`);
       await cleanUp();
-      rmSync(folder, { recursive: true, force: true });
+      remove(folder);
       process.exit(code);
     });
   }
@@ -68,7 +68,7 @@ async function main() {
   const isClean = await cleanUp();
   if (results) console.log(`\n${table(results)}`);
   if (results?.every(({ broken }) => !broken) && isClean) {
-    if (!options.keep) rmSync(folder, { recursive: true, force: true });
+    if (!options.keep) remove(folder);
     return 0;
   }
   console.log(`The logs are in ${folder}`);
@@ -121,6 +121,11 @@ async function tell(name, stage) {
 async function tooLong() {
   await pause(LONGEST_STORY * 1000);
   throw new Broken(`the story took longer than ${LONGEST_STORY} s`);
+}
+
+function remove(folder) {
+  // Somebody who was just ended may still have written to it.
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
 }
 
 function forever() {

@@ -11,7 +11,7 @@ const ARGS = [
 
 export class Browser {
   static async open() {
-    const server = await chromium.launchServer({
+    const launching = chromium.launchServer({
       executablePath: process.env.CHROMIUM,
       args: ARGS,
       env: environment(),
@@ -21,7 +21,9 @@ export class Browser {
       handleSIGINT: false,
       handleSIGTERM: false,
     });
-    adopt({ stop: () => server.kill() });
+    // Even where the run is interrupted before it is there.
+    adopt({ stop: async () => (await launching).kill() });
+    const server = await launching;
     return new Browser(await chromium.connect(server.wsEndpoint()));
   }
 

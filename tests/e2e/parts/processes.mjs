@@ -60,19 +60,24 @@ class Process {
     return this.output.trimEnd().split('\n').slice(-12).join('\n');
   }
 
-  // Politely, and then not. What it started goes with it.
+  // It is asked, and may close what it started by itself. What then is still there is not asked.
   async stop() {
-    if (this.child.pid === undefined) return;
-    this.signal('SIGTERM');
-    const insist = setTimeout(() => this.signal('SIGKILL'), 8000);
+    if (!running.has(this) || this.child.pid === undefined) return;
+    const insist = () => this.signal(-this.child.pid, 'SIGKILL');
+    const timer = setTimeout(insist, 8000);
+    if (this.child.exitCode === null && this.child.signalCode === null) {
+      this.child.once('exit', insist);
+      this.signal(this.child.pid, 'SIGTERM');
+    } else {
+      insist();
+    }
     await this.ended;
-    clearTimeout(insist);
-    this.signal('SIGKILL');
+    clearTimeout(timer);
   }
 
-  signal(signal) {
+  signal(id, signal) {
     try {
-      process.kill(-this.child.pid, signal);
+      process.kill(id, signal);
     } catch (error) {
       if (error.code !== 'ESRCH') throw error;
     }
