@@ -16,7 +16,7 @@ fn main() {
     let names: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
     if callgrind::is_child() {
         let _sentry = sentry_client::init();
-        print(|name, subject| callgrind::count(name, subject));
+        print(callgrind::count);
     } else if names.is_empty() {
         let mut counts = callgrind::counts().into_iter();
         print(|_, _| counts.next().expect("one profile for each subject").round());
