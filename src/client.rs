@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::failures::{Capture, CaptureError};
+use crate::failures::{Capture, CapturesErrors};
 use crate::integration::Origin;
 use crate::message::{InboundResponse, OutboundRequest};
 use crate::outbound::{OutboundCall, Wanted};
@@ -118,8 +118,8 @@ impl<C: Clone> InjectTransactionIdLayer<C> {
     /// HTTP clients: method, URL without its secrets, status, and the tag `peer_transaction_id`
     /// where the other side echoed another ID.
     ///
-    /// A call fails when the inner service does, or when it answers with one of the statuses of
-    /// `failures`. The event is captured by the hub that is current at the call, and never stands
+    /// A call fails when the inner service does, or when it answers with one of the statuses or, at
+    /// the head of its response, gRPC codes of `failures`. The event is captured by the hub that is current at the call, and never stands
     /// for the failure of the request that made the call.
     #[must_use]
     pub fn capture_failures<K>(
@@ -139,7 +139,8 @@ impl<C: Clone> InjectTransactionIdLayer<C> {
     }
 
     /// Whether each call inside a scope leaves a breadcrumb of type `http`: method, URL without
-    /// its secrets, status or reason, duration in milliseconds. On by default. A call outside any
+    /// its secrets, status or reason (the error's text where [failures](Self::capture_failures) are
+    /// captured, else only that it was one), duration in milliseconds. On by default. A call outside any
     /// scope leaves none: on the worker thread's own hub it would show in later requests.
     #[must_use]
     pub fn breadcrumbs(self, breadcrumbs: bool) -> Self {
@@ -243,7 +244,7 @@ where
     S: Service<R>,
     R: OutboundRequest,
     S::Response: InboundResponse,
-    C: CaptureError<S::Error>,
+    C: CapturesErrors<S::Error>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -386,7 +387,7 @@ impl<F, C, R, E> Future for ResponseFuture<F, C>
 where
     F: Future<Output = Result<R, E>>,
     R: InboundResponse,
-    C: CaptureError<E>,
+    C: CapturesErrors<E>,
 {
     type Output = F::Output;
 

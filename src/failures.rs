@@ -14,6 +14,9 @@ use http::{HeaderMap, StatusCode, header};
 /// `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`,
 /// which are the server's fault rather than the caller's.
 ///
+/// The server layer finds a gRPC code at the head or at the end of a response; the client layer, which
+/// leaves bodies alone, at the head only.
+///
 /// Errors are reported with their chain of sources. For that they must implement
 /// [`std::error::Error`], or be boxed and [said to be](Self::boxed_errors).
 ///
@@ -106,15 +109,22 @@ impl Rules {
         self.statuses.iter().any(|range| range.contains(&status.as_u16()))
     }
 
+    pub(crate) fn grpc_code_fails(&self, code: i32) -> bool {
+        self.grpc_codes.contains(&code)
+    }
+
     /// The gRPC code in the headers of a Trailers-Only response or in trailers, where it is a
     /// failure.
     pub(crate) fn grpc_failure(&self, headers: &HeaderMap) -> Option<i32> {
-        let code = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
-        self.grpc_codes.contains(&code).then_some(code)
+        grpc_code(headers).filter(|code| self.grpc_code_fails(*code))
     }
 }
 
-/// By the type of its content: gRPC, gRPC-Web and their encodings.
+pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<i32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// By the type of its content. gRPC-Web counts, but has its trailers in the body, unseen.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
@@ -133,10 +143,10 @@ pub trait Capture: sealed::Capture {}
     note = "`Failures::new()` reports errors that implement `std::error::Error`",
     note = "`Failures::new().boxed_errors()` reports `Box<dyn Error + Send + Sync>`"
 )]
-pub trait CaptureError<E>: Capture + sealed::CaptureError<E> {}
+pub trait CapturesErrors<E>: Capture + sealed::CapturesErrors<E> {}
 
 impl<C: sealed::Capture> Capture for C {}
-impl<E, C: sealed::CaptureError<E>> CaptureError<E> for C {}
+impl<E, C: sealed::CapturesErrors<E>> CapturesErrors<E> for C {}
 
 pub(crate) mod sealed {
     use super::{Arc, Error, Rules};
@@ -147,7 +157,7 @@ pub(crate) mod sealed {
     }
 
     #[allow(unreachable_pub)]
-    pub trait CaptureError<E>: Capture {
+    pub trait CapturesErrors<E>: Capture {
         fn as_error(error: &E) -> Option<&(dyn Error + 'static)>;
     }
 }
@@ -159,7 +169,7 @@ impl sealed::Capture for () {
     }
 }
 
-impl<E> sealed::CaptureError<E> for () {
+impl<E> sealed::CapturesErrors<E> for () {
     fn as_error(_: &E) -> Option<&(dyn Error + 'static)> {
         None
     }
@@ -172,13 +182,13 @@ impl<K> sealed::Capture for Failures<K> {
     }
 }
 
-impl<E: Error + 'static> sealed::CaptureError<E> for Failures {
+impl<E: Error + 'static> sealed::CapturesErrors<E> for Failures {
     fn as_error(error: &E) -> Option<&(dyn Error + 'static)> {
         Some(error)
     }
 }
 
-impl sealed::CaptureError<Box<dyn Error + Send + Sync>> for Failures<BoxedErrors> {
+impl sealed::CapturesErrors<Box<dyn Error + Send + Sync>> for Failures<BoxedErrors> {
     fn as_error(error: &Box<dyn Error + Send + Sync>) -> Option<&(dyn Error + 'static)> {
         Some(&**error)
     }

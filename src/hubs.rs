@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use sentry::protocol::Transaction;
 use sentry::{Client, Hub, Scope};
 
+use crate::scope::hub_is_alive;
 use crate::{TAG, TransactionId};
 
 /// A client and a scope as they were when a layer was given its hub: what each request starts from.
@@ -57,6 +58,9 @@ impl BaseHub {
 
 /// Where the current hub has an enabled client.
 pub(crate) fn fork_current(prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
+    if !hub_is_alive() {
+        return None;
+    }
     let current = Hub::current();
     if !current.client()?.is_enabled() {
         return None;

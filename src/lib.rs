@@ -24,7 +24,7 @@ mod urls;
 #[cfg(feature = "axum")]
 pub use crate::axum::MissingTransactionIdLayer;
 pub use crate::client::{InjectTransactionId, InjectTransactionIdLayer};
-pub use crate::failures::{BoxedErrors, Capture, CaptureError, ConcreteErrors, Failures};
+pub use crate::failures::{BoxedErrors, Capture, CapturesErrors, ConcreteErrors, Failures};
 pub use crate::hosts::AllowedHosts;
 pub use crate::id::{
     InvalidTransactionId, MakeTransactionId, MintTransactionId, Rule, TAG, TransactionId,

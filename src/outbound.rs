@@ -12,17 +12,21 @@ use sentry::protocol::{
 };
 use sentry::{Hub, Span};
 
-use crate::failures::{Rules, is_grpc};
-use crate::report::{CLIENT_MECHANISM, PEER_TAG, fingerprint, peer_id, response_context};
+use crate::failures::{Rules, grpc_code, is_grpc};
+use crate::report::{
+    CLIENT_MECHANISM, PEER_TAG, event_from, fingerprint, peer_id, response_context,
+};
+use crate::scope::with_current;
 use crate::urls::{scrub, without_secrets};
-use crate::{TAG, TransactionId};
+use crate::{TAG, TransactionId, TransactionIdScope};
 
 /// What is watched of an outbound request, from its call to its response, its error or its drop.
 pub(crate) struct OutboundCall {
     hub: Arc<Hub>,
     started: Instant,
     request: OutboundParts,
-    breadcrumb: bool,
+    /// The scope that is to have a breadcrumb.
+    trail: Option<TransactionIdScope>,
     rules: Option<Arc<Rules>>,
     header_name: HeaderName,
     span: Option<Span>,
@@ -111,7 +115,7 @@ impl OutboundCall {
             hub,
             started: Instant::now(),
             request: OutboundParts { id: id.cloned(), method: method.clone(), url },
-            breadcrumb: wanted.breadcrumb,
+            trail: if wanted.breadcrumb { with_current(Clone::clone) } else { None },
             rules: wanted.rules.cloned(),
             header_name: wanted.header_name.clone(),
             span,
@@ -134,11 +138,10 @@ impl OutboundCall {
 
     pub(crate) fn responded(mut self: Box<Self>, status: StatusCode, headers: &HeaderMap) {
         let rules = self.rules.take();
-        let grpc = rules
-            .as_ref()
-            .filter(|_| is_grpc(headers))
-            .and_then(|rules| rules.grpc_failure(headers));
-        self.end(Some(status), None);
+        let grpc = is_grpc(headers).then(|| grpc_code(headers)).flatten();
+        self.end(&Outcome::Answered(status, grpc));
+        let failed = |code: &i32| rules.as_ref().is_some_and(|rules| rules.grpc_code_fails(*code));
+        let grpc = grpc.filter(failed);
         let message = match grpc {
             _ if rules.is_some_and(|rules| rules.status_fails(status)) => {
                 format!("HTTP Client Error with status code: {}", status.as_u16())
@@ -166,15 +169,10 @@ impl OutboundCall {
     pub(crate) fn failed(mut self: Box<Self>, error: Option<&(dyn Error + 'static)>) {
         let rules = self.rules.take();
         let reason = error.map(|error| scrub(&error.to_string()));
-        self.end(None, Some(reason.as_deref().unwrap_or("error")));
+        self.end(&Outcome::Failed(reason.as_deref().unwrap_or("error")));
         if let (Some(error), Some(_)) = (error, rules) {
-            let mut event = sentry::event_from_error(error);
-            for exception in &mut event.exception {
-                exception.value = exception.value.as_deref().map(scrub);
-            }
-            // The root of the chain tells one kind of trouble from another.
-            let root = event.exception.first().map(|root| root.ty.clone());
-            event.fingerprint = self.fingerprint(root.unwrap_or_default());
+            let (mut event, root) = event_from(error);
+            event.fingerprint = self.fingerprint(root);
             self.capture(event);
         }
     }
@@ -205,47 +203,82 @@ impl OutboundCall {
     }
 
     /// Finishes the span and leaves the breadcrumb.
-    fn end(&mut self, status: Option<StatusCode>, reason: Option<&str>) {
+    fn end(&mut self, outcome: &Outcome<'_>) {
         self.is_over = true;
         if let Some(span) = self.span.take() {
-            if let Some(status) = status {
+            if let Outcome::Answered(status, grpc) = outcome {
                 span.set_data("http.response.status_code", status.as_u16().into());
+                if let Some(code) = grpc {
+                    span.set_data("rpc.grpc.status_code", (*code).into());
+                }
             }
-            span.set_status(match status {
-                Some(status) => span_status(status),
-                None if reason.is_some() => SpanStatus::UnknownError,
-                None => SpanStatus::Cancelled,
-            });
+            span.set_status(outcome.span_status());
             span.finish();
         }
-        if self.breadcrumb {
-            self.hub.add_breadcrumb(self.breadcrumb(status, reason));
+        let Some(trail) = self.trail.take() else { return };
+        let Some(hub) = trail.hub() else { return };
+        hub.add_breadcrumb(self.breadcrumb(outcome));
+        // Inside a span of sentry-tracing it is a fork of that hub which is current, anew in each
+        // poll, and what is captured next goes by that.
+        let is_inside = with_current(|scope| scope.id() == trail.id()) == Some(true);
+        let current = is_inside.then(Hub::current).filter(|current| !Arc::ptr_eq(current, hub));
+        if let Some(current) = current {
+            current.add_breadcrumb(self.breadcrumb(outcome));
         }
     }
 
-    fn breadcrumb(&self, status: Option<StatusCode>, reason: Option<&str>) -> Breadcrumb {
+    fn breadcrumb(&self, outcome: &Outcome<'_>) -> Breadcrumb {
         let mut data: Map<String, Value> = Map::new();
-        data.insert("method".to_owned(), self.request.method.as_str().into());
-        data.insert("url".to_owned(), self.request.url.as_str().into());
+        let mut set = |key: &str, value: Value| drop(data.insert(key.to_owned(), value));
+        set("method", self.request.method.as_str().into());
+        set("url", self.request.url.as_str().into());
         let duration = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        data.insert("duration_ms".to_owned(), duration.into());
-        match status {
-            Some(status) => data.insert("status_code".to_owned(), status.as_u16().into()),
-            None => data.insert("reason".to_owned(), reason.unwrap_or("cancelled").into()),
-        };
-        let level = match status {
-            Some(status) if status.is_server_error() => Level::Error,
-            Some(status) if status.is_client_error() => Level::Warning,
-            Some(_) => Level::Info,
-            None if reason.is_some() => Level::Error,
-            None => Level::Warning,
-        };
+        set("duration_ms", duration.into());
+        match outcome {
+            Outcome::Answered(status, grpc) => {
+                set("status_code", status.as_u16().into());
+                if let Some(code) = grpc {
+                    set("grpc_status", (*code).into());
+                }
+            }
+            Outcome::Failed(reason) => set("reason", (*reason).into()),
+            Outcome::Cancelled => set("reason", "cancelled".into()),
+        }
         Breadcrumb {
             ty: "http".into(),
             category: Some("http".into()),
-            level,
+            level: outcome.level(),
             data,
             ..Breadcrumb::default()
+        }
+    }
+}
+
+/// How a call ended.
+enum Outcome<'a> {
+    /// With a status, and with the gRPC code of a response without a body.
+    Answered(StatusCode, Option<i32>),
+    Failed(&'a str),
+    Cancelled,
+}
+
+impl Outcome<'_> {
+    fn level(&self) -> Level {
+        match self {
+            Self::Failed(_) | Self::Answered(_, Some(2 | 4 | 12..=15)) => Level::Error,
+            Self::Cancelled | Self::Answered(_, Some(1..)) => Level::Warning,
+            Self::Answered(status, _) if status.is_server_error() => Level::Error,
+            Self::Answered(status, _) if status.is_client_error() => Level::Warning,
+            Self::Answered(..) => Level::Info,
+        }
+    }
+
+    fn span_status(&self) -> SpanStatus {
+        match self {
+            Self::Failed(_) => SpanStatus::UnknownError,
+            Self::Cancelled => SpanStatus::Cancelled,
+            Self::Answered(_, Some(code)) => grpc_span_status(*code),
+            Self::Answered(status, None) => span_status(*status),
         }
     }
 }
@@ -254,7 +287,7 @@ impl OutboundCall {
 impl Drop for OutboundCall {
     fn drop(&mut self) {
         if !self.is_over {
-            self.end(None, None);
+            self.end(&Outcome::Cancelled);
         }
     }
 }
@@ -274,5 +307,28 @@ fn span_status(status: StatusCode) -> SpanStatus {
         504 => SpanStatus::DeadlineExceeded,
         500..=599 => SpanStatus::InternalError,
         _ => SpanStatus::Ok,
+    }
+}
+
+/// Sentry's statuses of spans are those of gRPC.
+fn grpc_span_status(code: i32) -> SpanStatus {
+    match code {
+        0 => SpanStatus::Ok,
+        1 => SpanStatus::Cancelled,
+        3 => SpanStatus::InvalidArgument,
+        4 => SpanStatus::DeadlineExceeded,
+        5 => SpanStatus::NotFound,
+        6 => SpanStatus::AlreadyExists,
+        7 => SpanStatus::PermissionDenied,
+        8 => SpanStatus::ResourceExhausted,
+        9 => SpanStatus::FailedPrecondition,
+        10 => SpanStatus::Aborted,
+        11 => SpanStatus::OutOfRange,
+        12 => SpanStatus::Unimplemented,
+        13 => SpanStatus::InternalError,
+        14 => SpanStatus::Unavailable,
+        15 => SpanStatus::DataLoss,
+        16 => SpanStatus::Unauthenticated,
+        _ => SpanStatus::UnknownError,
     }
 }

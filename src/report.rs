@@ -1,11 +1,13 @@
 //! What the events of both layers have in common.
 
 use std::borrow::Cow;
+use std::error::Error;
 
 use http::{HeaderMap, HeaderName, StatusCode};
 use sentry::protocol::{Event, Exception, Level, ResponseContext};
 
 use crate::TransactionId;
+use crate::urls::scrub;
 
 /// The tag of another valid ID that a response brought back.
 pub(crate) const PEER_TAG: &str = "peer_transaction_id";
@@ -20,6 +22,18 @@ pub(crate) fn hides_a_failure(event: &Event<'_>) -> bool {
         exception.mechanism.as_ref().is_some_and(|mechanism| mechanism.ty == CLIENT_MECHANISM)
     };
     event.level >= Level::Error && !event.exception.iter().any(is_of_a_client)
+}
+
+/// The event of `error` and its sources, without the secrets of URLs that they may quote; and the
+/// type of its root, which tells one kind of trouble from another.
+pub(crate) fn event_from(error: &(dyn Error + 'static)) -> (Event<'static>, String) {
+    let mut event = sentry::event_from_error(error);
+    for exception in &mut event.exception {
+        exception.ty = scrub(&exception.ty);
+        exception.value = exception.value.as_deref().map(scrub);
+    }
+    let root = event.exception.first().map(|root| root.ty.clone());
+    (event, root.unwrap_or_default())
 }
 
 /// A valid ID under `name` that differs from `ours`.

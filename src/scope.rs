@@ -1,7 +1,8 @@
 //! An ID and the hub that carries it, made current while something runs.
 //!
-//! This is the only place that switches Sentry's hub or owns a thread-local. Whatever is entered
-//! is left again on the way out, by return or by panic, so nothing outlives the work it belongs to.
+//! This is the only place that switches Sentry's hub or says what is current on a thread. Whatever
+//! is entered is left again on the way out, by return or by panic, so nothing outlives the work it
+//! belongs to.
 
 use std::cell::Cell;
 use std::fmt;
@@ -19,7 +20,7 @@ use sentry::{Hub, HubSwitchGuard, Scope};
 use crate::hubs::{BaseHub, fork_current};
 use crate::integration::Origin;
 use crate::report::hides_a_failure;
-use crate::spares::{self, Reuse};
+use crate::spares;
 use crate::{TAG, TransactionId};
 
 /// The tag of a valid ID that a request brought and that was not trusted.
@@ -34,6 +35,12 @@ thread_local! {
         drop(Hub::current());
         HubIsAlive
     };
+}
+
+/// Whether this thread still has a hub: not at the end of a thread that is ending, where asking for
+/// it would be a panic in a destructor.
+pub(crate) fn hub_is_alive() -> bool {
+    HUB_IS_ALIVE.try_with(|_| ()).is_ok()
 }
 
 struct HubIsAlive;
@@ -81,18 +88,30 @@ pub(crate) struct Inner {
     reported: Option<Arc<AtomicBool>>,
     /// The scope that `hub` has of its base, for as long as nobody changes it.
     lent: Option<Arc<Scope>>,
+    /// The base hub that `lent` came from.
+    base: Option<u64>,
 }
 
 impl Inner {
-    fn new(id: TransactionId) -> Self {
-        Self { id, hub: None, origin: None, reported: None, lent: None }
+    fn new(id: TransactionId, base: Option<u64>) -> Self {
+        Self { id, hub: None, origin: None, reported: None, lent: None, base }
     }
 
-    /// Lets go of a request, and keeps what the next one may use.
-    pub(crate) fn clear(&mut self) {
-        self.hub = None;
-        self.id = TransactionId::PLACEHOLDER;
-        self.reported = None;
+    pub(crate) fn base(&self) -> Option<u64> {
+        self.base
+    }
+}
+
+/// The last to refer to a scope has it serve again.
+impl Drop for TransactionIdScope {
+    fn drop(&mut self) {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.hub = None;
+            inner.reported = None;
+            // An ID may hold on to the headers of its request.
+            inner.id = TransactionId::PLACEHOLDER;
+            spares::put(Arc::clone(&self.0));
+        }
     }
 }
 
@@ -119,7 +138,7 @@ impl Inner {
                 scope.set_tag(UPSTREAM_TAG, upstream.as_str());
             }
             if let Some(reported) = self.reported.clone() {
-                watch(scope, reported);
+                watch(scope, self.id.clone(), reported);
             }
         };
         let hub = match opening.base {
@@ -158,33 +177,21 @@ impl TransactionIdScope {
     /// ```
     #[must_use]
     pub fn fork() -> Option<Self> {
-        let id = ambient_id()?;
-        let mut fork = Inner::new(id);
-        fork.hub = fork_current(|scope| scope.set_tag(TAG, fork.id.as_str())).map(Arc::new);
-        with_current(|current| {
-            fork.origin = current.0.origin;
-            fork.reported.clone_from(&current.0.reported);
-        });
-        Some(Self(Arc::new(fork)))
+        let mut opening = Opening::default();
+        with_current(|current| opening.origin = current.0.origin);
+        Some(Self::open(ambient_id()?, &opening))
     }
 
     pub(crate) fn open(id: TransactionId, opening: &Opening<'_>) -> Self {
-        let mut inner = Inner::new(id);
-        inner.fill(opening);
-        Self(Arc::new(inner))
-    }
-
-    /// Opens a scope in place of one that is over. Whoever holds what comes with it until the end
-    /// of the request makes it serve once more.
-    pub(crate) fn reopen(id: TransactionId, opening: &Opening<'_>) -> (Self, Reuse) {
         let base = opening.base.map(BaseHub::key);
-        let mut inner = spares::take(base).unwrap_or_else(|| Arc::new(Inner::new(id.clone())));
+        let mut inner =
+            spares::take(base).unwrap_or_else(|| Arc::new(Inner::new(id.clone(), base)));
         // Nobody else has a spare one.
         if let Some(inner) = Arc::get_mut(&mut inner) {
             inner.id = id;
             inner.fill(opening);
         }
-        (Self(Arc::clone(&inner)), Reuse::new(base, inner))
+        Self(inner)
     }
 
     /// The ID of this scope.
@@ -215,7 +222,7 @@ impl TransactionIdScope {
     }
 
     /// Runs `f` in this scope: its ID and its hub are current on this thread until `f` returns or
-    /// panics.
+    /// panics. A future that `f` makes is polled later, and outside: [`bind`](Self::bind) that.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let mut scope = Some(self.clone());
         let _entered = Entered::new(&mut scope);
@@ -265,13 +272,16 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&TransactionIdScope) -> R) -> Op
 
 /// The current ID; without one, what the current hub is tagged with.
 pub(crate) fn ambient_id() -> Option<TransactionId> {
-    TransactionId::current().or_else(|| TransactionId::from_hub(&Hub::current()))
+    let tag = || if hub_is_alive() { TransactionId::from_hub(&Hub::current()) } else { None };
+    TransactionId::current().or_else(tag)
 }
 
-/// Has the events that pass through `scope`, and through scopes forked from it, set `reported`.
-fn watch(scope: &mut Scope, reported: Arc<AtomicBool>) {
+/// Has the events that pass through `scope`, and through scopes forked from it, set `reported`;
+/// unless they belong to a work of its own that was begun inside.
+fn watch(scope: &mut Scope, id: TransactionId, reported: Arc<AtomicBool>) {
     scope.add_event_processor(move |event| {
-        if hides_a_failure(&event) {
+        let is_ours = event.tags.get(TAG).is_some_and(|tag| id == tag.as_str());
+        if is_ours && hides_a_failure(&event) {
             reported.store(true, Relaxed);
         }
         Some(event)
@@ -297,7 +307,7 @@ impl<'a> Entered<'a> {
         let Some(scope) = slot else {
             return Self { slot: None, _hub: None };
         };
-        let hub = scope.hub().filter(|_| HUB_IS_ALIVE.try_with(|_| ()).is_ok());
+        let hub = scope.hub().filter(|_| hub_is_alive());
         let hub = hub.map(|hub| HubSwitchGuard::new(Arc::clone(hub)));
         swap_current(slot);
         Self { slot: Some(slot), _hub: hub }
@@ -389,7 +399,7 @@ impl<F: Future> InScope<F> {
     ) -> Poll<(F::Output, Option<TransactionIdScope>)> {
         let mut this = self.project();
         let entered = Entered::new(this.scope);
-        let Some(future) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
+        let future = this.inner.as_mut().as_pin_mut().expect("polled after it was ready");
         let output = ready!(future.poll(cx));
         this.inner.set(None);
         drop(entered);
@@ -409,10 +419,7 @@ impl<F: Future> Future for InScope<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let _entered = Entered::new(this.scope);
-        match this.inner.as_pin_mut() {
-            Some(inner) => inner.poll(cx),
-            None => Poll::Pending,
-        }
+        this.inner.as_pin_mut().expect("taken only on drop").poll(cx)
     }
 }
 

@@ -13,13 +13,12 @@ use sentry::Hub;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::failures::{Capture, CaptureError};
+use crate::failures::{Capture, CapturesErrors};
 use crate::hubs::BaseHub;
 use crate::inbound::InboundCall;
 use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
 use crate::scope::{Opening, with_current};
-use crate::spares::Reuse;
 use crate::{
     Failures, InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
     Trust, X_TRANSACTION_ID,
@@ -142,15 +141,18 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
 
     /// Reports each request that fails as one Sentry event under its ID: with its method, its route
     /// (axum's `MatchedPath` with the feature `axum`, else the path; never the query) and its
-    /// status. One route and outcome make one issue.
+    /// status. A matched route or a method of gRPC makes, with each outcome, one issue; by a mere
+    /// path, Sentry groups as it does by default.
     ///
     /// A request fails when the inner service does, or when it answers with one of the statuses
     /// or, at the head or the end of its response, gRPC codes of `failures`. A stream that the
     /// client cut off has not failed. Nothing is reported twice: an event of level error or above
     /// that was captured in the request, by hand, by `tracing` or by a panic, stands for its
     /// failure. Events of lower levels do not, nor do those of
-    /// [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer). Of nested layers it is the
-    /// outermost that reports.
+    /// [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), nor those of a work under an ID
+    /// of its own. An error that `before_send` then discards counts all the same: to silence one,
+    /// lower its level. Of nested layers it is the outermost that reports, so ask it there. A body
+    /// that breaks off with an error after its head is not seen, nor are the trailers of gRPC-Web.
     ///
     /// tower-http's `TraceLayer` logs each 5xx as an error. Where sentry-tracing sends errors to
     /// Sentry, that event stands for the failure; with `TraceLayer::on_failure(())` this report,
@@ -254,7 +256,7 @@ impl<S, M, C, ReqBody, ResBody> Service<Request<ReqBody>> for BindTransactionId<
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     M: MakeTransactionId,
-    C: CaptureError<S::Error>,
+    C: CapturesErrors<S::Error>,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
@@ -265,7 +267,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let Admitted { id, scope, reuse } = self.config.admit(&mut request);
+        let (id, scope) = self.config.admit(&mut request);
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
         let rules = self.config.capture.rules().filter(|_| in_sentry);
         ResponseFuture {
@@ -273,23 +275,14 @@ where
             inner: InScope::start(scope, || self.inner.call(request)),
             echo: Some((self.config.header_name.clone(), id)),
             capture: PhantomData,
-            reuse,
         }
     }
-}
-
-/// A request that is let in.
-struct Admitted {
-    id: TransactionId,
-    /// `None` where the request is in its scope already.
-    scope: Option<TransactionIdScope>,
-    reuse: Option<Reuse>,
 }
 
 impl<M: MakeTransactionId, C: Capture> Config<M, C> {
     /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
     /// scope, unless the request is already in it.
-    fn admit<B>(&self, request: &mut Request<B>) -> Admitted {
+    fn admit<B>(&self, request: &mut Request<B>) -> (TransactionId, Option<TransactionIdScope>) {
         let lines = request.headers().get_all(&self.header_name);
         let has_one_line = lines.iter().nth(1).is_none();
         let incoming = TransactionId::from_lines(lines);
@@ -298,13 +291,13 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
             watch: self.capture.rules().is_some(),
             ..Opening::default()
         };
-        let (id, opened, is_kept) = match &incoming {
+        let (id, scope, is_kept) = match &incoming {
             Some(Ok(id)) if with_current(|scope| scope.id() == id) == Some(true) => {
                 (id.clone(), None, true)
             }
             Some(Ok(id)) if self.trust.accepts(request) => {
                 opening.origin = Some(Origin::Inbound);
-                (id.clone(), Some(TransactionIdScope::reopen(id.clone(), &opening)), true)
+                (id.clone(), Some(TransactionIdScope::open(id.clone(), &opening)), true)
             }
             _ => {
                 let refusal = match &incoming {
@@ -325,14 +318,13 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
                 opening.origin = Some(Origin::Minted(refusal));
                 opening.upstream = incoming.as_ref().and_then(|id| id.as_ref().ok());
                 let id = self.make_id.make(request).unwrap_or_else(TransactionId::mint);
-                (id.clone(), Some(TransactionIdScope::reopen(id, &opening)), false)
+                (id.clone(), Some(TransactionIdScope::open(id, &opening)), false)
             }
         };
         if !(is_kept && has_one_line) {
             set_header(request.headers_mut(), self.header_name.clone(), &id);
         }
-        let (scope, reuse) = opened.unzip();
-        Admitted { id, scope, reuse }
+        (id, scope)
     }
 }
 
@@ -350,8 +342,6 @@ pin_project! {
         echo: Option<(HeaderName, TransactionId)>,
         watched: Option<Box<InboundCall>>,
         capture: PhantomData<fn() -> C>,
-        // Last, so that it is dropped when the scope is.
-        reuse: Option<Reuse>,
     }
 }
 
@@ -364,7 +354,7 @@ impl<F, C> fmt::Debug for ResponseFuture<F, C> {
 impl<F, C, ResBody, E> Future for ResponseFuture<F, C>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
-    C: CaptureError<E>,
+    C: CapturesErrors<E>,
 {
     type Output = Result<Response<ResponseBody<ResBody>>, E>;
 
@@ -395,7 +385,6 @@ where
         Poll::Ready(Ok(response.map(|body| ResponseBody {
             inner: InScope::new(scope, body),
             watched: at_the_end.map(Box::new),
-            reuse: this.reuse.take(),
         })))
     }
 }
@@ -408,8 +397,6 @@ pin_project! {
         inner: InScope<B>,
         // A gRPC response whose trailers have yet to tell how it went.
         watched: Option<Box<InboundCall>>,
-        // Last, so that it is dropped when the scope is.
-        reuse: Option<Reuse>,
     }
 }
 
@@ -422,7 +409,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
 /// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self { inner: InScope::default(), watched: None, reuse: None }
+        Self { inner: InScope::default(), watched: None }
     }
 }
 

@@ -12,45 +12,28 @@ use crate::scope::Inner;
 const SPARES: usize = 32;
 
 thread_local! {
-    static ALL: RefCell<Vec<(Option<u64>, Arc<Inner>)>> = const { RefCell::new(Vec::new()) };
+    static ALL: RefCell<Vec<Arc<Inner>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One that served requests of the same base hub, which is what its parts came from.
 pub(crate) fn take(base: Option<u64>) -> Option<Arc<Inner>> {
     let taken = ALL.try_with(|spares| {
         let mut spares = spares.borrow_mut();
-        let at = spares.iter().rposition(|(of, _)| *of == base)?;
-        Some(spares.swap_remove(at).1)
+        let at = spares.iter().rposition(|spare| spare.base() == base)?;
+        Some(spares.swap_remove(at))
     });
     taken.ok().flatten()
 }
 
-/// Has a scope serve again once this is dropped, if nothing else refers to it by then: a task that
-/// is still at work keeps the scope for itself.
-pub(crate) struct Reuse {
-    base: Option<u64>,
-    inner: Option<Arc<Inner>>,
-}
-
-impl Reuse {
-    pub(crate) fn new(base: Option<u64>, inner: Arc<Inner>) -> Self {
-        Self { base, inner: Some(inner) }
-    }
-}
-
-impl Drop for Reuse {
-    fn drop(&mut self) {
-        let Some(mut inner) = self.inner.take() else { return };
-        let Some(unshared) = Arc::get_mut(&mut inner) else { return };
-        unshared.clear();
-        let evicted = ALL.try_with(|spares| {
-            let mut spares = spares.borrow_mut();
-            // The first may be of a base that is no more.
-            let evicted = (spares.len() == SPARES).then(|| spares.swap_remove(0));
-            spares.push((self.base, inner));
-            evicted
-        });
-        // A hub's scope holds foreign code, which must not find the list borrowed.
-        drop(evicted);
-    }
+/// Keeps a scope that nobody refers to any more.
+pub(crate) fn put(inner: Arc<Inner>) {
+    let evicted = ALL.try_with(|spares| {
+        let mut spares = spares.borrow_mut();
+        // The first may be of a base that is no more.
+        let evicted = (spares.len() == SPARES).then(|| spares.swap_remove(0));
+        spares.push(inner);
+        evicted
+    });
+    // A hub's scope holds foreign code, which must not find the list borrowed.
+    drop(evicted);
 }

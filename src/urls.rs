@@ -12,21 +12,28 @@ pub(crate) fn without_secrets(mut url: Url) -> Option<Url> {
 }
 
 /// Takes the secrets out of the URLs in the text of an error, which some clients print in full.
+///
+/// A URL may hold brackets and quotes of its own. They count as its, so that rather too much is
+/// taken out than too little; only what closes at its very end is given back.
 pub(crate) fn scrub(text: &str) -> String {
-    let ends_url = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '(' | ')');
+    let ends_url = |c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>' | '`');
     let mut scrubbed = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
-        let start = rest[..at]
-            .rfind(|c: char| !c.is_ascii_alphanumeric())
-            .map_or(0, |before| before + rest[before..].chars().next().map_or(1, char::len_utf8));
+        let before = rest[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '+');
         let end = rest[at..].find(ends_url).map_or(rest.len(), |end| at + end);
-        scrubbed.push_str(&rest[..start]);
-        match rest[start..end].parse().ok().and_then(without_secrets) {
+        let closes_text = |c: char| matches!(c, ')' | ']' | '}' | '\'' | ',' | ';' | ':' | '.');
+        let url = rest[before.len()..end].trim_end_matches(closes_text);
+        scrubbed.push_str(before);
+        match url.parse().ok().and_then(without_secrets) {
             Some(url) => scrubbed.push_str(url.as_str()),
             None => scrubbed.push_str("[url]"),
         }
-        rest = &rest[end..];
+        rest = &rest[before.len() + url.len()..];
+        // What stands at the end is no part of a further URL.
+        let closing = rest.len() - rest.trim_start_matches(closes_text).len();
+        scrubbed.push_str(&rest[..closing]);
+        rest = &rest[closing..];
     }
     scrubbed.push_str(rest);
     scrubbed

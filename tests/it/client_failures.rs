@@ -157,8 +157,14 @@ fn a_grpc_failure_in_the_headers_is_an_event() {
         let client = ServiceBuilder::new()
             .layer(layer().capture_failures(Failures::new()))
             .service(trailers_only);
-        scope("ours").bind(client.oneshot(Request::get("/a.B/C").body(()).unwrap())).await.unwrap();
-        assert_eq!(sentry.take()[0].0, "gRPC Client Error with status code: 14");
+        let call = async {
+            client.oneshot(Request::get("/a.B/C").body(()).unwrap()).await.unwrap();
+        };
+        scope("ours").bind(call).await;
+        let event = sentry.take_events().pop().unwrap();
+        assert_eq!(text(&event), "gRPC Client Error with status code: 14");
+        let crumb = &crumbs(&event)[0];
+        assert_eq!((crumb.level, &crumb.data["grpc_status"]), (Level::Error, &14.into()));
     });
 }
 
@@ -225,6 +231,32 @@ fn each_call_in_a_scope_leaves_a_breadcrumb_and_none_leaks_out() {
             .await;
         for event in sentry.take_events() {
             assert!(event.breadcrumbs.is_empty(), "{event:?}");
+        }
+    });
+}
+
+#[test]
+fn a_breadcrumb_is_there_after_a_call_that_waited_inside_a_span() {
+    use tower_http::trace::TraceLayer;
+    use tower_transaction_id::{BindTransactionIdLayer, MakeTransactionIdSpan};
+    story(|sentry| async move {
+        let server = server().await;
+        let url = format!("{server}/404");
+        let handler = async move || {
+            client(layer()).oneshot(request(&url)).await.unwrap();
+            capture("in the same poll");
+            tokio::task::yield_now().await;
+            capture("in a later one");
+        };
+        let trace = TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new());
+        let app = Router::new().fallback(handler).layer(trace).layer(BindTransactionIdLayer::new());
+        crate::support::get_with_ids(serve(app).await, &[b"mine"]).await;
+        let events = sentry.take_events();
+        assert_eq!(events.len(), 2);
+        for event in events {
+            let codes: Vec<_> =
+                crumbs(&event).iter().map(|c| c.data["status_code"].clone()).collect();
+            assert_eq!(codes, [404], "{}", text(&event));
         }
     });
 }

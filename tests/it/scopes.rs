@@ -172,6 +172,25 @@ fn a_body_may_be_dropped_while_its_thread_ends() {
 }
 
 #[test]
+fn a_fork_may_be_asked_for_while_a_thread_ends() {
+    struct Asks(std::sync::mpsc::Sender<bool>);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            let _ = self.0.send(TransactionIdScope::fork().is_none());
+        }
+    }
+    let sentry = Sentry::new();
+    let (answer, answers) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // Older than Sentry's thread-local and ours, so that it is destroyed after them.
+        LAST_TO_GO.with(|last| *last.borrow_mut() = Some(Box::new(Asks(answer))));
+        Hub::run(sentry.hub.clone(), || TransactionIdScope::new(id("ending")).run(|| ()));
+    });
+    thread.join().unwrap();
+    assert!(answers.recv().unwrap());
+}
+
+#[test]
 fn a_fork_takes_the_id_along_and_keeps_its_changes_to_itself() {
     story(|sentry| async move {
         assert!(TransactionIdScope::fork().is_none());

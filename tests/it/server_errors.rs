@@ -203,6 +203,71 @@ fn nested_layers_report_once_and_each_request_for_itself() {
 }
 
 #[test]
+fn an_error_under_another_id_does_not_stand_for_the_request() {
+    use tower_transaction_id::{TransactionId, TransactionIdScope};
+    async fn job() -> StatusCode {
+        TransactionIdScope::new("a-job".parse().unwrap()).run(|| capture("of the job"));
+        FAILED
+    }
+    async fn sub_request() -> StatusCode {
+        let inner = Router::new()
+            .fallback(async || {
+                capture("of the sub-request");
+                FAILED
+            })
+            .layer(BindTransactionIdLayer::new());
+        let request = Request::get("/inner").header("x-transaction-id", "inner");
+        inner.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(TransactionId::current().unwrap(), "mine");
+        FAILED
+    }
+    story(|sentry| async move {
+        let app = Router::new()
+            .route("/job", get(job))
+            .route("/sub-request", get(sub_request))
+            .layer(captures());
+        for (path, inner, id) in
+            [("/job", "of the job", "a-job"), ("/sub-request", "of the sub-request", "inner")]
+        {
+            call(app.clone(), "GET", path).await;
+            let mine = format!("GET {path} answered 500 Internal Server Error");
+            let of = |text: &str, id: &str| (text.to_owned(), Some(id.to_owned()));
+            assert_eq!(sentry.take(), [of(inner, id), of(&mine, "mine")], "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_report_leaves_alone_what_the_handler_set_and_is_in_the_trace_of_its_request() {
+    const TRACE: &str = "09e04486820349518ac7b5d2adbf6ba5";
+    async fn handler() -> StatusCode {
+        sentry::configure_scope(|scope| {
+            scope.set_transaction(Some("GET /cook"));
+            scope.set_fingerprint(Some(&["by hand"]));
+        });
+        FAILED
+    }
+    story(|sentry| async move {
+        let app = Router::new().route("/cook", get(handler)).layer(captures());
+        let address = serve(app).await;
+        let trace_id = async |line: &str| {
+            let head = format!("GET /cook HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{line}\r\n");
+            raw(address, head.as_bytes()).await;
+            let event = sentry.take_events().pop().unwrap();
+            assert_eq!(event.transaction.as_deref(), Some("GET /cook"));
+            assert_eq!(event.fingerprint[..], ["by hand"]);
+            assert_eq!(event.logger.as_deref(), Some("tower_transaction_id"));
+            let Context::Trace(trace) = &event.contexts["trace"] else { panic!("{event:?}") };
+            trace.trace_id.to_string()
+        };
+        let line = format!("sentry-trace: {TRACE}-9438b6a1d9b86aa4-1\r\n");
+        assert_eq!(trace_id(&line).await, TRACE);
+        // Without one, no two strangers share the trace of the process.
+        assert_ne!(trace_id("").await, trace_id("").await);
+    });
+}
+
+#[test]
 fn the_id_that_an_inner_proxy_brought_back_is_told() {
     story(|sentry| async move {
         let handler = async || (FAILED, [("x-transaction-id", "theirs")]);
@@ -239,7 +304,9 @@ fn errors_of_the_inner_service_are_reported_with_their_sources() {
         let event = sentry.take_events().pop().unwrap();
         let kinds: Vec<_> = event.exception.iter().map(|e| e.ty.as_str()).collect();
         assert_eq!(kinds, ["Error", "OutOfMustard"]);
-        assert_eq!(event.fingerprint[1..], ["GET /cook", "OutOfMustard"]);
+        assert_eq!(event.transaction.as_deref(), Some("GET /cook"));
+        // A path is no route: it may hold an order's number, and Sentry groups by itself.
+        assert_eq!(event.fingerprint[..], ["{{ default }}"]);
         assert!(event.tags.contains_key("transaction_id"));
 
         // Boxed, as everything inside tower's timeout is.
