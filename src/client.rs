@@ -248,7 +248,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, C>;
+    type Future = InjectResponseFuture<S::Future, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -270,7 +270,7 @@ where
             watched = self.config.watch(&id, &mut request, is_allowed);
             self.inner.call(request)
         });
-        ResponseFuture { inner, minted: id.into_minted(), watched, capture: PhantomData }
+        InjectResponseFuture { inner, minted: id.into_minted(), watched, capture: PhantomData }
     }
 }
 
@@ -368,7 +368,7 @@ impl<C: Capture> Config<C> {
 
 pin_project! {
     /// The response future of [`InjectTransactionId`].
-    pub struct ResponseFuture<F, C = ()> {
+    pub struct InjectResponseFuture<F, C = ()> {
         #[pin]
         inner: InScope<F>,
         minted: Option<TransactionId>,
@@ -377,13 +377,13 @@ pin_project! {
     }
 }
 
-impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+impl<F, C> fmt::Debug for InjectResponseFuture<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").field("minted", &self.minted).finish_non_exhaustive()
+        f.debug_struct("InjectResponseFuture").field("minted", &self.minted).finish_non_exhaustive()
     }
 }
 
-impl<F, C, R, E> Future for ResponseFuture<F, C>
+impl<F, C, R, E> Future for InjectResponseFuture<F, C>
 where
     F: Future<Output = Result<R, E>>,
     R: InboundResponse,

@@ -41,6 +41,7 @@ impl AllowedHosts {
     /// Case and one trailing dot do not matter. Names beyond ASCII are written in Punycode, as
     /// they are sent. An entry of any other form, such as a URL, matches nothing; with the
     /// feature `tracing` a warning says so.
+    #[must_use]
     pub fn only<I>(hosts: I) -> Self
     where
         I: IntoIterator,

@@ -91,7 +91,7 @@ impl TransactionId {
         let mut lines = lines.into_iter();
         let first = lines.next()?;
         Some(match lines.find(|line| *line != first) {
-            Some(other) => Err(InvalidTransactionId::new(Rule::OneValue, other.len())),
+            Some(other) => Err(InvalidTransactionId::new(TransactionIdRule::OneValue, other.len())),
             None => Self::try_from(first),
         })
     }
@@ -118,7 +118,7 @@ impl FromStr for TransactionId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         check(text.as_bytes())?;
         let text = HeaderValue::from_maybe_shared(Bytes::from_owner(text.to_owned()));
-        text.map(Self).map_err(|_| InvalidTransactionId::new(Rule::Bytes, 0))
+        text.map(Self).map_err(|_| InvalidTransactionId::new(TransactionIdRule::Bytes, 0))
     }
 }
 
@@ -200,14 +200,14 @@ static BYTES: [u8; 256] = {
     }
 };
 
-/// Holds `value` to the rules, in the order in which [`Rule`] lists them.
+/// Holds `value` to the rules, in the order in which [`TransactionIdRule`] lists them.
 fn check(value: &[u8]) -> Result<(), InvalidTransactionId> {
     first_broken(value).map_or(Ok(()), |rule| Err(InvalidTransactionId::new(rule, value.len())))
 }
 
-fn first_broken(value: &[u8]) -> Option<Rule> {
+fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
     if value.is_empty() || value.len() > MAX_LEN {
-        return Some(Rule::Length);
+        return Some(TransactionIdRule::Length);
     }
     let (mut all, mut any) = (u8::MAX, 0);
     for byte in value {
@@ -216,21 +216,21 @@ fn first_broken(value: &[u8]) -> Option<Rule> {
         any |= is;
     }
     if all & ALLOWED == 0 {
-        return Some(Rule::Bytes);
+        return Some(TransactionIdRule::Bytes);
     }
     if any & MEANS_SOMETHING == 0 {
-        return Some(Rule::Meaning);
+        return Some(TransactionIdRule::Meaning);
     }
     if any & MAY_LEAD_AWAY != 0 {
         if value.windows(2).any(|pair| pair == b"..") {
-            return Some(Rule::Path);
+            return Some(TransactionIdRule::Path);
         }
         if value.windows(3).any(|triple| triple == b"://") {
-            return Some(Rule::Url);
+            return Some(TransactionIdRule::Url);
         }
     }
     let is_placeholder = |word: &&str| value.eq_ignore_ascii_case(word.as_bytes());
-    PLACEHOLDERS.iter().any(is_placeholder).then_some(Rule::Placeholder)
+    PLACEHOLDERS.iter().any(is_placeholder).then_some(TransactionIdRule::Placeholder)
 }
 
 /// Why a value is no [`TransactionId`]: the rule that it broke, and its length.
@@ -238,19 +238,19 @@ fn first_broken(value: &[u8]) -> Option<Rule> {
 /// The value itself is never kept, so that printing the error can do no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidTransactionId {
-    rule: Rule,
+    rule: TransactionIdRule,
     // Kept by each scope that was opened in spite of it, and so kept small.
     len: u32,
 }
 
 impl InvalidTransactionId {
-    fn new(rule: Rule, len: usize) -> Self {
+    fn new(rule: TransactionIdRule, len: usize) -> Self {
         Self { rule, len: u32::try_from(len).unwrap_or(u32::MAX) }
     }
 
     /// The first rule that the value broke.
     #[must_use]
-    pub fn rule(&self) -> Rule {
+    pub fn rule(&self) -> TransactionIdRule {
         self.rule
     }
 
@@ -273,7 +273,7 @@ impl std::error::Error for InvalidTransactionId {}
 /// The rules for a [`TransactionId`], in the order in which they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Rule {
+pub enum TransactionIdRule {
     /// Several header lines must hold the same value.
     OneValue,
     /// 1 to 200 bytes.
@@ -290,7 +290,7 @@ pub enum Rule {
     Placeholder,
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for TransactionIdRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OneValue => "several header lines that differ",

@@ -27,8 +27,8 @@ pub use crate::client::{InjectTransactionId, InjectTransactionIdLayer};
 pub use crate::failures::{BoxedErrors, Capture, CapturesErrors, ConcreteErrors, Failures};
 pub use crate::hosts::AllowedHosts;
 pub use crate::id::{
-    InvalidTransactionId, MakeTransactionId, MintTransactionId, Rule, TAG, TransactionId,
-    X_TRANSACTION_ID,
+    InvalidTransactionId, MakeTransactionId, MintTransactionId, TAG, TransactionId,
+    TransactionIdRule, X_TRANSACTION_ID,
 };
 pub use crate::integration::TransactionIdIntegration;
 pub use crate::message::{InboundResponse, OutboundRequest};
@@ -40,6 +40,6 @@ pub use crate::trust::Trust;
 
 /// The futures of both layers, for code that has to name them.
 pub mod future {
-    pub use crate::client::ResponseFuture as InjectResponseFuture;
-    pub use crate::server::ResponseFuture as BindResponseFuture;
+    pub use crate::client::InjectResponseFuture;
+    pub use crate::server::BindResponseFuture;
 }

@@ -130,8 +130,10 @@ impl OutboundCall {
             return;
         }
         for (name, value) in span.iter_headers() {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                let _ = headers.try_insert(HeaderName::from_static(name), value);
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::try_from(value))
+            {
+                let _ = headers.try_insert(name, value);
             }
         }
     }

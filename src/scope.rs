@@ -186,7 +186,7 @@ impl TransactionIdScope {
         let base = opening.base.map(BaseHub::key);
         let mut inner =
             spares::take(base).unwrap_or_else(|| Arc::new(Inner::new(id.clone(), base)));
-        // Nobody else has a spare one.
+        // Nobody else refers to it.
         if let Some(inner) = Arc::get_mut(&mut inner) {
             inner.id = id;
             inner.fill(opening);

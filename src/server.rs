@@ -260,7 +260,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, C>;
+    type Future = BindResponseFuture<S::Future, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -270,7 +270,7 @@ where
         let (id, scope) = self.config.admit(&mut request);
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
         let rules = self.config.capture.rules().filter(|_| in_sentry);
-        ResponseFuture {
+        BindResponseFuture {
             watched: rules.map(|rules| Box::new(InboundCall::new(&request, rules))),
             inner: InScope::start(scope, || self.inner.call(request)),
             echo: Some((self.config.header_name.clone(), id)),
@@ -336,7 +336,7 @@ pub(crate) fn set_header(headers: &mut HeaderMap, name: HeaderName, id: &Transac
 
 pin_project! {
     /// The response future of [`BindTransactionId`].
-    pub struct ResponseFuture<F, C = ()> {
+    pub struct BindResponseFuture<F, C = ()> {
         #[pin]
         inner: InScope<F>,
         echo: Option<(HeaderName, TransactionId)>,
@@ -345,13 +345,13 @@ pin_project! {
     }
 }
 
-impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+impl<F, C> fmt::Debug for BindResponseFuture<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").field("echo", &self.echo).finish_non_exhaustive()
+        f.debug_struct("BindResponseFuture").field("echo", &self.echo).finish_non_exhaustive()
     }
 }
 
-impl<F, C, ResBody, E> Future for ResponseFuture<F, C>
+impl<F, C, ResBody, E> Future for BindResponseFuture<F, C>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
     C: CapturesErrors<E>,

@@ -15,14 +15,16 @@ thread_local! {
     static ALL: RefCell<Vec<Arc<Inner>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One that served requests of the same base hub, which is what its parts came from.
+/// One that served requests of the same base hub, which is what its parts came from; and that nobody
+/// else refers to.
 pub(crate) fn take(base: Option<u64>) -> Option<Arc<Inner>> {
     let taken = ALL.try_with(|spares| {
         let mut spares = spares.borrow_mut();
         let at = spares.iter().rposition(|spare| spare.base() == base)?;
         Some(spares.swap_remove(at))
     });
-    taken.ok().flatten()
+    // One that is only just being put here still has another reference.
+    taken.ok().flatten().filter(|spare| Arc::strong_count(spare) == 1)
 }
 
 /// Keeps a scope that nobody refers to any more.

@@ -5,7 +5,7 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderValue};
 use std::collections::HashSet;
 use tower_transaction_id::{
-    BindTransactionIdLayer, FromMakeRequestId, MakeTransactionId, Rule, TransactionId,
+    BindTransactionIdLayer, FromMakeRequestId, MakeTransactionId, TransactionId, TransactionIdRule,
 };
 use uuid::Uuid;
 
@@ -102,13 +102,13 @@ fn an_incoming_value_is_kept_byte_for_byte_or_replaced() {
 fn an_error_names_the_rule_and_the_length_but_never_the_value() {
     let too_long = "x".repeat(201);
     let rejected = [
-        ("", Rule::Length, 0),
-        (too_long.as_str(), Rule::Length, 201),
-        ("secret value", Rule::Bytes, 12),
-        ("0-0", Rule::Meaning, 3),
-        ("secret..secret", Rule::Path, 14),
-        ("secret://secret", Rule::Url, 15),
-        ("Undefined", Rule::Placeholder, 9),
+        ("", TransactionIdRule::Length, 0),
+        (too_long.as_str(), TransactionIdRule::Length, 201),
+        ("secret value", TransactionIdRule::Bytes, 12),
+        ("0-0", TransactionIdRule::Meaning, 3),
+        ("secret..secret", TransactionIdRule::Path, 14),
+        ("secret://secret", TransactionIdRule::Url, 15),
+        ("Undefined", TransactionIdRule::Placeholder, 9),
     ];
     for (value, rule, len) in rejected {
         let error = value.parse::<TransactionId>().unwrap_err();
