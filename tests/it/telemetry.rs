@@ -92,6 +92,7 @@ async fn route(
 ) -> Response {
     match place.as_str() {
         "handler" => emitter.emit(),
+        "handler, another hub" => Hub::run(emitter.other_hub.clone(), || emitter.emit()),
         "streaming body" => {
             let frames = stream::once(async move {
                 tokio::task::yield_now().await;
@@ -132,7 +133,7 @@ async fn route(
 }
 
 async fn visit(address: std::net::SocketAddr, place: &str) {
-    let path = place.replace(' ', "%20");
+    let path = place.replace(' ', "%20").replace(',', "%2C");
     let head = format!("GET /{path} HTTP/1.1\r\nhost: a\r\nx-transaction-id: mine\r\n");
     match place {
         "drop after cancel" => {
@@ -201,6 +202,10 @@ fn collect(sentry: &Sentry) -> BTreeMap<String, Option<String>> {
 fn expected(place: &str, with_integration: bool) -> &'static [&'static str] {
     match (place, with_integration) {
         ("spawn bare", _) => &[],
+        ("handler, another hub", false) => &["call failure"],
+        ("handler, another hub", true) => {
+            &["event", "explicit hub", "log", "metric", "panic", "call failure"]
+        }
         ("spawn with bind_hub" | "spawn in_current_span", _) | (_, false) => {
             &["event", "transaction", "panic", "call failure"]
         }
@@ -233,6 +238,7 @@ fn each_kind_of_telemetry_from_each_place() {
             let address = serve(app).await;
             for place in [
                 "handler",
+                "handler, another hub",
                 "streaming body",
                 "drop after cancel",
                 "spawn with scope",
