@@ -1,7 +1,8 @@
 //! Guards what a request costs, against the figures in `benches/cost.tsv`.
 //!
-//! Allocations may not exceed them. Instructions may, by a tenth, for another compiler or another C
-//! library; they are counted in an optimised build and where valgrind is:
+//! Allocations may not exceed them. Instructions may, by a quarter, for another compiler, another C
+//! library or another folder: the same code, built in two places, is inlined in two ways, and was
+//! seen to differ by a tenth. They are counted in an optimised build and where valgrind is:
 //!
 //! ```sh
 //! cargo test --release --test cost
@@ -29,7 +30,7 @@ use variants::{Case, Variant, callgrind, report, sentry_client};
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Of the instructions.
-const MARGIN: f64 = 1.1;
+const MARGIN: f64 = 1.25;
 
 /// What one thing that this crate does adds to none of it.
 struct Cost {
