@@ -16,7 +16,6 @@ use crate::integration::Origin;
 use crate::message::{InboundResponse, OutboundRequest};
 use crate::outbound::{OutboundCall, Wanted};
 use crate::scope::{Opening, ambient_id, with_current};
-use crate::server::set_header;
 use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope, X_TRANSACTION_ID};
 
 /// A [`Layer`] that puts the transaction ID on outbound requests, to the hosts that were allowed
@@ -261,16 +260,17 @@ where
         } else {
             self.config.withhold(request.headers_mut())
         };
-        let scope = id.minted().map(|id| {
+        let minted = id.minted().cloned();
+        let scope = minted.clone().map(|id| {
             let origin = Some(Origin::Minted(None));
-            TransactionIdScope::open(id.clone(), &Opening { origin, ..Opening::default() })
+            TransactionIdScope::open(id, &Opening { origin, ..Opening::default() })
         });
         let mut watched = None;
         let inner = InScope::start(scope, || {
             watched = self.config.watch(&id, &mut request, is_allowed);
             self.inner.call(request)
         });
-        InjectResponseFuture { inner, minted: id.into_minted(), watched, capture: PhantomData }
+        InjectResponseFuture { inner, minted, watched, capture: PhantomData }
     }
 }
 
@@ -295,13 +295,6 @@ impl Id {
             Self::None | Self::Known(_) => None,
         }
     }
-
-    fn into_minted(self) -> Option<TransactionId> {
-        match self {
-            Self::Minted(id) => Some(id),
-            Self::None | Self::Known(_) => None,
-        }
-    }
 }
 
 impl<C> Config<C> {
@@ -312,7 +305,7 @@ impl<C> Config<C> {
         }
         let id = ambient_id().map_or_else(|| Id::Minted(TransactionId::mint()), Id::Known);
         if let Some(id) = id.get() {
-            set_header(headers, self.header_name.clone(), id);
+            id.set_header(headers, &self.header_name);
         }
         id
     }

@@ -42,12 +42,12 @@ impl InboundCall {
     /// Reports the head of a response where it is a failure. Returns itself where the end of the
     /// body has yet to tell.
     pub(crate) fn responded(
-        self,
+        self: Box<Self>,
         scope: &TransactionIdScope,
         status: StatusCode,
         headers: &HeaderMap,
         peer: Option<&TransactionId>,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         if self.rules.status_fails(status) {
             self.answered(scope, &status.to_string(), Some(status), peer);
         } else if is_grpc(headers) {

@@ -24,7 +24,9 @@ use crate::{TAG, TransactionId, TransactionIdScope};
 pub(crate) struct OutboundCall {
     hub: Arc<Hub>,
     started: Instant,
-    request: OutboundParts,
+    id: Option<TransactionId>,
+    method: Method,
+    url: OutboundUrl,
     /// The scope that is to have a breadcrumb.
     trail: Option<TransactionIdScope>,
     rules: Option<Arc<Rules>>,
@@ -33,15 +35,8 @@ pub(crate) struct OutboundCall {
     is_over: bool,
 }
 
-/// What an outbound request was.
-pub(crate) struct OutboundParts {
-    pub(crate) id: Option<TransactionId>,
-    pub(crate) method: Method,
-    pub(crate) url: OutboundUrl,
-}
-
 /// Where an outbound request goes: in full where that is known, or its path alone.
-pub(crate) enum OutboundUrl {
+enum OutboundUrl {
     Full(Url),
     Path(String),
 }
@@ -114,7 +109,9 @@ impl OutboundCall {
         Some(Box::new(Self {
             hub,
             started: Instant::now(),
-            request: OutboundParts { id: id.cloned(), method: method.clone(), url },
+            id: id.cloned(),
+            method: method.clone(),
+            url,
             trail: if wanted.breadcrumb { with_current(Clone::clone) } else { None },
             rules: wanted.rules.cloned(),
             header_name: wanted.header_name.clone(),
@@ -161,7 +158,7 @@ impl OutboundCall {
             ..Event::default()
         };
         event.contexts.insert("response".to_owned(), response_context(status).into());
-        if let Some(peer) = peer_id(headers, &self.header_name, self.request.id.as_ref()) {
+        if let Some(peer) = peer_id(headers, &self.header_name, self.id.as_ref()) {
             event.tags.insert(PEER_TAG.to_owned(), peer.to_string());
         }
         self.capture(event);
@@ -181,7 +178,7 @@ impl OutboundCall {
 
     /// One issue for each method, host and outcome.
     fn fingerprint(&self, outcome: String) -> Cow<'static, [Cow<'static, str>]> {
-        let name = format!("{} {}", self.request.method, self.request.url.host());
+        let name = format!("{} {}", self.method, self.url.host());
         fingerprint(["http.client".to_owned(), name, outcome])
     }
 
@@ -192,13 +189,13 @@ impl OutboundCall {
         if let Some(exception) = event.exception.values.last_mut() {
             exception.mechanism = Some(mechanism);
         }
-        let url = match &self.request.url {
+        let url = match &self.url {
             OutboundUrl::Full(url) => Some(url.clone()),
             OutboundUrl::Path(_) => None,
         };
-        let method = Some(self.request.method.to_string());
+        let method = Some(self.method.to_string());
         event.request = Some(EventRequest { method, url, ..EventRequest::default() });
-        if let Some(id) = &self.request.id {
+        if let Some(id) = &self.id {
             event.tags.insert(TAG.to_owned(), id.to_string());
         }
         self.hub.capture_event(event);
@@ -232,8 +229,8 @@ impl OutboundCall {
     fn breadcrumb(&self, outcome: &Outcome<'_>) -> Breadcrumb {
         let mut data: Map<String, Value> = Map::new();
         let mut set = |key: &str, value: Value| drop(data.insert(key.to_owned(), value));
-        set("method", self.request.method.as_str().into());
-        set("url", self.request.url.as_str().into());
+        set("method", self.method.as_str().into());
+        set("url", self.url.as_str().into());
         let duration = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         set("duration_ms", duration.into());
         match outcome {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderName, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sentry::Hub;
@@ -322,16 +322,10 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
             }
         };
         if !(is_kept && has_one_line) {
-            set_header(request.headers_mut(), self.header_name.clone(), &id);
+            id.set_header(request.headers_mut(), &self.header_name);
         }
         (id, scope)
     }
-}
-
-/// Leaves `id` as the only line under `name`.
-pub(crate) fn set_header(headers: &mut HeaderMap, name: HeaderName, id: &TransactionId) {
-    // It fails only on a map that is full with 32,768 other names, and `insert` would panic.
-    let _ = headers.try_insert(name, id.header_value().clone());
 }
 
 pin_project! {
@@ -380,12 +374,10 @@ where
                 at_the_end =
                     watched.responded(scope, response.status(), response.headers(), peer.as_ref());
             }
-            set_header(response.headers_mut(), name, &id);
+            id.set_header(response.headers_mut(), &name);
         }
-        Poll::Ready(Ok(response.map(|body| ResponseBody {
-            inner: InScope::new(scope, body),
-            watched: at_the_end.map(Box::new),
-        })))
+        Poll::Ready(Ok(response
+            .map(|body| ResponseBody { inner: InScope::new(scope, body), watched: at_the_end })))
     }
 }
 
