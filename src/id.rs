@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Request};
 use uuid::Uuid;
 
 /// The header that carries the ID: `x-transaction-id`, written `X-Transaction-ID` in Sentry's guide.
@@ -82,24 +82,6 @@ impl TransactionId {
     #[must_use]
     pub fn header_value(&self) -> &HeaderValue {
         &self.0
-    }
-
-    /// Leaves this ID as the only line under `name`.
-    pub(crate) fn set_header(&self, headers: &mut HeaderMap, name: &HeaderName) {
-        // It fails only on a map that is full with 32,768 other names, and `insert` would panic.
-        let _ = headers.try_insert(name, self.0.clone());
-    }
-
-    /// The one ID that all of a message's header lines agree on: `None` without a line.
-    pub(crate) fn from_lines<'a>(
-        lines: impl IntoIterator<Item = &'a HeaderValue>,
-    ) -> Option<Result<Self, InvalidTransactionId>> {
-        let mut lines = lines.into_iter();
-        let first = lines.next()?;
-        Some(match lines.find(|line| *line != first) {
-            Some(other) => Err(InvalidTransactionId::new(TransactionIdRule::OneValue, other.len())),
-            None => Self::try_from(first),
-        })
     }
 }
 
@@ -250,7 +232,7 @@ pub struct InvalidTransactionId {
 }
 
 impl InvalidTransactionId {
-    fn new(rule: TransactionIdRule, len: usize) -> Self {
+    pub(crate) fn new(rule: TransactionIdRule, len: usize) -> Self {
         Self { rule, len: u32::try_from(len).unwrap_or(u32::MAX) }
     }
 

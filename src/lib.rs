@@ -5,6 +5,7 @@
 mod axum;
 mod client;
 mod failures;
+mod header;
 mod hosts;
 mod hubs;
 mod id;

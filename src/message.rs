@@ -68,8 +68,10 @@ impl<B> sealed::Outbound for http::Request<B> {
     }
 
     fn host(&self) -> Option<&str> {
-        match self.uri().host() {
-            Some(host) => Some(host),
+        match self.uri().authority() {
+            Some(authority) => {
+                Some(plain_host(authority.as_str()).unwrap_or_else(|| authority.host()))
+            }
             None => host_header(self.headers()).map(|(host, _)| host),
         }
     }
@@ -99,6 +101,26 @@ impl<B> sealed::Inbound for http::Response<B> {
         self.extensions_mut()
     }
 }
+
+/// The host of an authority that is a name and perhaps a port, as nearly all are: told in a fifth
+/// of the instructions that it takes to parse one. What has more to it is `None`.
+fn plain_host(authority: &str) -> Option<&str> {
+    let Some(end) = authority.bytes().position(|byte| !OF_A_NAME[usize::from(byte)]) else {
+        return Some(authority);
+    };
+    let (host, port) = (authority.get(..end)?, authority.get(end..)?.strip_prefix(':')?);
+    port.bytes().all(|byte| byte.is_ascii_digit()).then_some(host)
+}
+
+static OF_A_NAME: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = u8::MAX;
+    loop {
+        bytes[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let Some(next) = byte.checked_sub(1) else { break bytes };
+        byte = next;
+    }
+};
 
 /// What the one `Host` line says; several lines, or one with more than a host and a port, say
 /// nothing.

@@ -13,6 +13,7 @@ use sentry::protocol::{
 use sentry::{Hub, Span};
 
 use crate::failures::{Rules, grpc_code, is_grpc};
+use crate::header::IdHeader;
 use crate::report::{
     CLIENT_MECHANISM, PEER_TAG, event_from, fingerprint, peer_id, response_context,
 };
@@ -30,7 +31,7 @@ pub(crate) struct OutboundCall {
     /// The scope that is to have a breadcrumb.
     trail: Option<TransactionIdScope>,
     rules: Option<Arc<Rules>>,
-    header_name: HeaderName,
+    header: IdHeader,
     span: Option<Span>,
     is_over: bool,
 }
@@ -71,7 +72,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) rules: Option<&'a Arc<Rules>>,
     pub(crate) span: bool,
     /// Where a response would name another ID.
-    pub(crate) header_name: &'a HeaderName,
+    pub(crate) header: &'a IdHeader,
 }
 
 impl Wanted<'_> {
@@ -114,7 +115,7 @@ impl OutboundCall {
             url,
             trail: if wanted.breadcrumb { with_current(Clone::clone) } else { None },
             rules: wanted.rules.cloned(),
-            header_name: wanted.header_name.clone(),
+            header: wanted.header.clone(),
             span,
             is_over: false,
         }))
@@ -158,7 +159,7 @@ impl OutboundCall {
             ..Event::default()
         };
         event.contexts.insert("response".to_owned(), response_context(status).into());
-        if let Some(peer) = peer_id(headers, &self.header_name, self.id.as_ref()) {
+        if let Some(peer) = peer_id(headers, &self.header, self.id.as_ref()) {
             event.tags.insert(PEER_TAG.to_owned(), peer.to_string());
         }
         self.capture(event);
