@@ -3,6 +3,9 @@
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, Method, StatusCode, header};
 
+#[cfg(feature = "reqwest")]
+use crate::urls::without_secrets;
+
 /// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>` and, with the feature
 /// `reqwest`, `reqwest::Request`.
 ///
@@ -34,7 +37,7 @@ pub(crate) mod sealed {
         fn headers(&self) -> &HeaderMap;
         fn headers_mut(&mut self) -> &mut HeaderMap;
         fn method(&self) -> &Method;
-        /// In full, secrets included, or the path alone.
+        /// Without user, password, query and fragment; the path alone where the host is not known.
         fn url(&self) -> String;
         /// The host that the request goes to, where it is known.
         fn host(&self) -> Option<&str>;
@@ -64,7 +67,11 @@ impl<B> sealed::Outbound for http::Request<B> {
     }
 
     fn url(&self) -> String {
-        self.uri().to_string()
+        let uri = self.uri();
+        let (scheme, colon) = uri.scheme_str().map_or(("", ""), |scheme| (scheme, "://"));
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port().map_or_else(String::new, |port| format!(":{port}"));
+        [scheme, colon, host, &port, uri.path()].concat()
     }
 
     fn host(&self) -> Option<&str> {
@@ -151,7 +158,10 @@ impl sealed::Outbound for reqwest::Request {
     }
 
     fn url(&self) -> String {
-        self.url().to_string()
+        match without_secrets(self.url().clone()) {
+            Some(url) => url.into(),
+            None => self.url().path().to_owned(),
+        }
     }
 
     fn host(&self) -> Option<&str> {

@@ -18,7 +18,7 @@ use crate::report::{
     CLIENT_MECHANISM, PEER_TAG, event_from, fingerprint, peer_id, response_context,
 };
 use crate::scope::with_current;
-use crate::urls::{scrub, without_secrets};
+use crate::urls::scrub;
 use crate::{TAG, TransactionId, TransactionIdScope};
 
 /// What is watched of an outbound request, from its call to its response, its error or its drop.
@@ -27,43 +27,14 @@ pub(crate) struct OutboundCall {
     started: Instant,
     id: Option<TransactionId>,
     method: Method,
-    url: OutboundUrl,
+    /// Without its secrets; the path alone where the host is not known.
+    url: String,
     /// The scope that is to have a breadcrumb.
     trail: Option<TransactionIdScope>,
     rules: Option<Arc<Rules>>,
     header: IdHeader,
     span: Option<Span>,
     is_over: bool,
-}
-
-/// Where an outbound request goes: in full where that is known, or its path alone.
-enum OutboundUrl {
-    Full(Url),
-    Path(String),
-}
-
-impl OutboundUrl {
-    /// Without user, password, query and fragment.
-    fn new(url: &str) -> Self {
-        match url.parse().ok().and_then(without_secrets) {
-            Some(url) => Self::Full(url),
-            None => Self::Path(url.split(['?', '#']).next().unwrap_or_default().to_owned()),
-        }
-    }
-
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Full(url) => url.as_str(),
-            Self::Path(path) => path,
-        }
-    }
-
-    fn host(&self) -> &str {
-        match self {
-            Self::Full(url) => url.host_str().unwrap_or_default(),
-            Self::Path(_) => "",
-        }
-    }
 }
 
 /// What an [`OutboundCall`] is to leave behind.
@@ -96,13 +67,13 @@ impl OutboundCall {
         if !wanted.breadcrumb && wanted.rules.is_none() && parent.is_none() {
             return None;
         }
-        let url = OutboundUrl::new(&url());
+        let url = url();
         let span = parent.map(|parent| {
-            let span = parent.start_child("http.client", &format!("{method} {}", url.as_str()));
+            let span = parent.start_child("http.client", &format!("{method} {url}"));
             let data = |key: &str, value: &str| span.set_data(key, value.into());
             data("http.request.method", method.as_str());
-            data("url.full", url.as_str());
-            if let OutboundUrl::Full(url) = &url {
+            data("url.full", &url);
+            if let Ok(url) = Url::parse(&url) {
                 data("server.address", url.host_str().unwrap_or_default());
             }
             span
@@ -179,7 +150,9 @@ impl OutboundCall {
 
     /// One issue for each method, host and outcome.
     fn fingerprint(&self, outcome: String) -> Cow<'static, [Cow<'static, str>]> {
-        let name = format!("{} {}", self.method, self.url.host());
+        let url = Url::parse(&self.url).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        let name = format!("{} {host}", self.method);
         fingerprint(["http.client".to_owned(), name, outcome])
     }
 
@@ -190,10 +163,7 @@ impl OutboundCall {
         if let Some(exception) = event.exception.values.last_mut() {
             exception.mechanism = Some(mechanism);
         }
-        let url = match &self.url {
-            OutboundUrl::Full(url) => Some(url.clone()),
-            OutboundUrl::Path(_) => None,
-        };
+        let url = Url::parse(&self.url).ok();
         let method = Some(self.method.to_string());
         event.request = Some(EventRequest { method, url, ..EventRequest::default() });
         if let Some(id) = &self.id {
