@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderName, Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sentry::Hub;
 use tower_layer::Layer;
@@ -21,8 +20,8 @@ use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
 use crate::scope::{Opening, with_current};
 use crate::{
-    Failures, InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
-    Trust,
+    Failures, InScope, MakeTransactionId, MintTransactionId, ResponseBody, TransactionId,
+    TransactionIdScope, Trust,
 };
 
 /// A [`Layer`] that gives each request its transaction ID: read from the header or minted, bound
@@ -385,63 +384,6 @@ where
         if let Some(id) = scope.as_ref().map(TransactionIdScope::id).or(this.kept.as_deref()) {
             this.header.set(response.headers_mut(), id);
         }
-        Poll::Ready(Ok(
-            response.map(|body| ResponseBody { inner: InScope::new(scope, body), watched })
-        ))
-    }
-}
-
-pin_project! {
-    /// The response body of [`BindTransactionId`]: polled, and dropped, in the scope of its
-    /// request. Its length, its end and its trailers are the inner body's.
-    pub struct ResponseBody<B> {
-        #[pin]
-        inner: InScope<B>,
-        // A gRPC response whose trailers have yet to tell how it went.
-        watched: Option<Box<InboundCall>>,
-    }
-}
-
-impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-/// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
-impl<B: Default> Default for ResponseBody<B> {
-    fn default() -> Self {
-        Self { inner: InScope::default(), watched: None }
-    }
-}
-
-impl<B: Body> Body for ResponseBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    #[inline]
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let mut this = self.project();
-        let polled = this.inner.as_mut().poll_frame(cx);
-        if this.watched.is_some()
-            && let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(trailers) = frame.trailers_ref()
-            && let Some(watched) = this.watched.take()
-            && let Some(scope) = this.inner.scope()
-        {
-            watched.ended(scope, trailers);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(InScope::new(scope, body), watched))))
     }
 }
