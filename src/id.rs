@@ -311,6 +311,11 @@ impl fmt::Display for TransactionIdRule {
 ///
 /// let layer = BindTransactionIdLayer::new().make_id(FromTheShop);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes no transaction IDs",
+    note = "a `MakeRequestId` of tower-http 0.7 does in `FromMakeRequestId::new(..)`, with the feature `tower-http`",
+    note = "anything else has to implement `MakeTransactionId`, which no closure does"
+)]
 pub trait MakeTransactionId {
     /// The ID for `request`; `None` leaves it to [`TransactionId::mint`].
     fn make<B>(&self, request: &Request<B>) -> Option<TransactionId>;
