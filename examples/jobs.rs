@@ -7,6 +7,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,6 +16,7 @@ use axum::{Router, routing::post};
 use sentry::{ClientOptions, Hub, capture_error};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::sleep;
 use tower::ServiceExt;
 use tower_transaction_id::{
     BindTransactionIdLayer, InvalidTransactionId, TransactionId, TransactionIdScope,
@@ -58,6 +60,7 @@ async fn work(mut queue: UnboundedReceiver<Vec<u8>>) {
 }
 
 async fn cook(job: &Value) -> io::Result<()> {
+    sleep(Duration::from_millis(10)).await;
     println!("Worker: {} under {:?}", job["wish"], TransactionId::current());
     match job["wish"].as_str() {
         Some("hot-dog") => Ok(()),
