@@ -110,7 +110,7 @@ impl<C> InjectTransactionIdLayer<C> {
 }
 
 impl<C: Clone> InjectTransactionIdLayer<C> {
-    /// The header to set, in place of [`X_TRANSACTION_ID`].
+    /// The header to set, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
     pub fn header_name(self, header_name: HeaderName) -> Self {
         let header = IdHeader::new(header_name);
