@@ -29,7 +29,9 @@ use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use tower::{Service, ServiceBuilder, ServiceExt};
-/// use tower_transaction_id::{AllowedHosts, InjectTransactionIdLayer, TransactionId, TransactionIdScope};
+/// use tower_transaction_id::{
+///     AllowedHosts, InjectTransactionIdLayer, TransactionId, TransactionIdScope,
+/// };
 ///
 /// let hosts = AllowedHosts::only(["kitchen.internal"]);
 /// let mut client = ServiceBuilder::new()
@@ -108,7 +110,7 @@ impl<C> InjectTransactionIdLayer<C> {
 }
 
 impl<C: Clone> InjectTransactionIdLayer<C> {
-    /// The header to set, in place of [`X_TRANSACTION_ID`].
+    /// The header to set, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
     pub fn header_name(self, header_name: HeaderName) -> Self {
         let header = IdHeader::new(header_name);
@@ -120,8 +122,15 @@ impl<C: Clone> InjectTransactionIdLayer<C> {
     /// where the other side echoed another ID.
     ///
     /// A call fails when the inner service does, or when it answers with one of the statuses or, at
-    /// the head of its response, gRPC codes of `failures`. The event is captured by the hub that is current at the call, and never stands
-    /// for the failure of the request that made the call.
+    /// the head of its response, gRPC codes of `failures`. The event is captured by the hub that is
+    /// current at the call, and never stands for the failure of the request that made the call.
+    ///
+    /// ```
+    /// use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};
+    ///
+    /// let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["kitchen.internal"]))
+    ///     .capture_failures(Failures::new());
+    /// ```
     #[must_use]
     pub fn capture_failures<K>(
         self,

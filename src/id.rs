@@ -38,11 +38,6 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 /// HTML text, in JSON and in Sentry's search. The length is
 /// [Sentry's limit for a tag](https://docs.sentry.io/platforms/rust/enriching-events/tags/).
 ///
-/// # Cost
-///
-/// A clone counts a reference and copies nothing. An ID that was read from a request shares the
-/// buffer of that request's headers: a long-lived store of IDs should keep strings.
-///
 /// ```
 /// use tower_transaction_id::TransactionId;
 ///
@@ -55,6 +50,11 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 /// assert!("undefined".parse::<TransactionId>().is_err());
 /// # Ok::<(), tower_transaction_id::InvalidTransactionId>(())
 /// ```
+///
+/// # Cost
+///
+/// A clone counts a reference and copies nothing. An ID that was read from a request shares the
+/// buffer of that request's headers: a long-lived store of IDs should keep strings.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransactionId(HeaderValue);
 
@@ -224,6 +224,14 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
 /// Why a value is no [`TransactionId`]: the rule that it broke, and its length.
 ///
 /// The value itself is never kept, so that printing the error can do no harm.
+///
+/// ```
+/// use tower_transaction_id::{TransactionId, TransactionIdRule};
+///
+/// let why = "<script>".parse::<TransactionId>().unwrap_err();
+/// assert_eq!((why.rule(), why.len()), (TransactionIdRule::Bytes, 8));
+/// assert!(!why.to_string().contains("script"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidTransactionId {
     rule: TransactionIdRule,
@@ -311,6 +319,11 @@ impl fmt::Display for TransactionIdRule {
 ///
 /// let layer = BindTransactionIdLayer::new().make_id(FromTheShop);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes no transaction IDs",
+    note = "a `MakeRequestId` of tower-http 0.7 does in `FromMakeRequestId::new(..)`, with the feature `tower-http`",
+    note = "anything else has to implement `MakeTransactionId`, which no closure does"
+)]
 pub trait MakeTransactionId {
     /// The ID for `request`; `None` leaves it to [`TransactionId::mint`].
     fn make<B>(&self, request: &Request<B>) -> Option<TransactionId>;

@@ -6,28 +6,34 @@ use http::{Extensions, HeaderMap, Method, StatusCode, header};
 #[cfg(feature = "reqwest")]
 use crate::urls::without_secrets;
 
-/// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>` and, with the feature
-/// `reqwest`, `reqwest::Request`.
+/// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>`
+/// and, with the feature `reqwest`, `reqwest::Request`.
 ///
 /// Sealed: it is a list of types, not something to implement.
 #[diagnostic::on_unimplemented(
     message = "`InjectTransactionId` cannot send a `{Self}`",
-    note = "it sends `http::Request<B>` and, with the feature `reqwest`, `reqwest::Request`"
+    note = "it sends `http::Request<B>` of http 1 and, with the feature `reqwest`, `reqwest::Request` of reqwest 0.13"
 )]
 pub trait OutboundRequest: sealed::Outbound {}
 
-/// A response that [`InjectTransactionId`](crate::InjectTransactionId) can bring back: `http::Response<B>` and, with the
-/// feature `reqwest`, `reqwest::Response`.
+/// A response that [`InjectTransactionId`](crate::InjectTransactionId) can bring back:
+/// `http::Response<B>` and, with the feature `reqwest`, `reqwest::Response`.
 ///
 /// Sealed: it is a list of types, not something to implement.
 #[diagnostic::on_unimplemented(
     message = "`InjectTransactionId` cannot bring back a `{Self}`",
-    note = "it brings back `http::Response<B>` and, with the feature `reqwest`, `reqwest::Response`"
+    note = "it brings back `http::Response<B>` of http 1 and, with the feature `reqwest`, `reqwest::Response` of reqwest 0.13"
 )]
 pub trait InboundResponse: sealed::Inbound {}
 
-impl<T: sealed::Outbound> OutboundRequest for T {}
-impl<T: sealed::Inbound> InboundResponse for T {}
+// One by one, not for all that is sealed: rustdoc lists them, and rustc ends its search here, with
+// the message above.
+impl<B> OutboundRequest for http::Request<B> {}
+impl<B> InboundResponse for http::Response<B> {}
+#[cfg(feature = "reqwest")]
+impl OutboundRequest for reqwest::Request {}
+#[cfg(feature = "reqwest")]
+impl InboundResponse for reqwest::Response {}
 
 pub(crate) mod sealed {
     use super::{Extensions, HeaderMap, Method, StatusCode};

@@ -98,7 +98,7 @@ impl<M, C> BindTransactionIdLayer<M, C> {
 }
 
 impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
-    /// The header to read and to echo, in place of [`X_TRANSACTION_ID`].
+    /// The header to read and to echo, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
     pub fn header_name(self, header_name: HeaderName) -> Self {
         let header = IdHeader::new(header_name);
