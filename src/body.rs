@@ -11,8 +11,8 @@ use crate::InScope;
 use crate::inbound::InboundCall;
 
 pin_project! {
-    /// The response body of [`BindTransactionId`](crate::BindTransactionId): polled, and dropped, in the scope of its
-    /// request. Its length, its end and its trailers are the inner body's.
+    /// The response body of [`BindTransactionId`](crate::BindTransactionId): polled, and dropped, in
+    /// the scope of its request. Its length, its end and its trailers are the inner body's.
     pub struct ResponseBody<B> {
         #[pin]
         inner: InScope<B>,
@@ -36,7 +36,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
 /// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self { inner: InScope::default(), watched: None }
+        Self::new(InScope::default(), None)
     }
 }
 

@@ -33,7 +33,7 @@ impl AllowedHosts {
     ///
     /// - a name: `kitchen.internal`; that name alone, on any port;
     /// - a suffix, with a leading dot: `.svc.cluster.local`; every name below it, not the name
-    ///   itself, and never an IP address;
+    ///   itself, and never an IP address, so that it must not end in a number;
     /// - an IP address: `10.0.0.7`, `[::1]` or `::1`;
     /// - any of these with a port: `localhost:8080`; on that port alone, where the port of a
     ///   request that names none is its scheme's.
@@ -132,11 +132,11 @@ impl HostRule {
         };
         let name = without_root(host);
         let pattern = match parse_ip(host) {
-            Some(_) if below => return None,
-            Some(ip) => Pattern::Ip(ip),
-            None if !is_name(name) => return None,
-            None if below => Pattern::Below(name.into()),
-            None => Pattern::Name(name.into()),
+            Some(ip) if !below => Pattern::Ip(ip),
+            _ if !is_name(name) => return None,
+            _ if !below => Pattern::Name(name.into()),
+            _ if ends_in_a_number(name) => return None,
+            _ => Pattern::Below(name.into()),
         };
         Some(Self { pattern, port })
     }
@@ -146,9 +146,7 @@ impl HostRule {
             Pattern::Ip(allowed) => parse_ip(host) == Some(*allowed),
             // What equals a name is one.
             Pattern::Name(allowed) => allowed.eq_ignore_ascii_case(name),
-            Pattern::Below(suffix) => {
-                is_below(name, suffix) && is_name(name) && parse_ip(host).is_none()
-            }
+            Pattern::Below(suffix) => is_below(name, suffix) && is_name(name),
         };
         host_matches && (self.port.is_none() || self.port == port())
     }
@@ -170,6 +168,16 @@ fn without_root(host: &str) -> &str {
 fn is_name(name: &str) -> bool {
     let is_sound = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     name.split('.').all(|label| !label.is_empty() && label.bytes().all(is_sound))
+}
+
+/// As in a URL, where it makes an IPv4 address of a host: `10.0.0.7.` and `127.1` are addresses.
+fn ends_in_a_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let (digits, radix) = match last.get(..2) {
+        Some("0x" | "0X") => (&last[2..], 16),
+        _ => (last, 10),
+    };
+    digits.chars().all(|c| c.is_digit(radix))
 }
 
 /// Whether `name` ends in `suffix` at the boundary of a label, with something before it.

@@ -4,6 +4,7 @@
 mod bases;
 mod bodies;
 mod chains;
+mod claims;
 mod client_failures;
 mod clients;
 mod hosts;
