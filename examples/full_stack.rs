@@ -33,9 +33,13 @@ async fn order(wish: String) -> &'static str {
 }
 
 fn shop() -> Router {
+    with_full_stack(Router::new().route("/orders", post(order)))
+}
+
+/// Also put around routes of its own by `tests/it/peers.rs`, which holds it to what is said here.
+pub(crate) fn with_full_stack(routes: Router) -> Router {
     // In axum, the layer that is added last is the outermost: read this from the bottom up.
-    Router::new()
-        .route("/orders", post(order))
+    routes
         // Too much to read: 413.
         .layer(RequestBodyLimitLayer::new(16))
         // Too many at once: 503, without a queue. One limit for all routes, hence "global"; the

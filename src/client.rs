@@ -6,17 +6,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::failures::{Capture, CapturesErrors};
+use crate::header::IdHeader;
 use crate::integration::Origin;
 use crate::message::{InboundResponse, OutboundRequest};
 use crate::outbound::{OutboundCall, Wanted};
 use crate::scope::{Opening, ambient_id, with_current};
-use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope, X_TRANSACTION_ID};
+use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
 
 /// A [`Layer`] that puts the transaction ID on outbound requests, to the hosts that were allowed
 /// and to no others.
@@ -28,7 +29,9 @@ use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope, 
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use tower::{Service, ServiceBuilder, ServiceExt};
-/// use tower_transaction_id::{AllowedHosts, InjectTransactionIdLayer, TransactionId, TransactionIdScope};
+/// use tower_transaction_id::{
+///     AllowedHosts, InjectTransactionIdLayer, TransactionId, TransactionIdScope,
+/// };
 ///
 /// let hosts = AllowedHosts::only(["kitchen.internal"]);
 /// let mut client = ServiceBuilder::new()
@@ -79,7 +82,7 @@ pub struct InjectTransactionIdLayer<C = ()> {
 }
 
 struct Config<C> {
-    header_name: HeaderName,
+    header: IdHeader,
     hosts: AllowedHosts,
     capture: C,
     breadcrumbs: bool,
@@ -91,7 +94,7 @@ impl InjectTransactionIdLayer {
     #[must_use]
     pub fn new(hosts: AllowedHosts) -> Self {
         Self::with(Config {
-            header_name: X_TRANSACTION_ID,
+            header: IdHeader::default(),
             hosts,
             capture: (),
             breadcrumbs: true,
@@ -107,10 +110,11 @@ impl<C> InjectTransactionIdLayer<C> {
 }
 
 impl<C: Clone> InjectTransactionIdLayer<C> {
-    /// The header to set, in place of [`X_TRANSACTION_ID`].
+    /// The header to set, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
     pub fn header_name(self, header_name: HeaderName) -> Self {
-        Self::with(Config { header_name, ..Arc::unwrap_or_clone(self.config) })
+        let header = IdHeader::new(header_name);
+        Self::with(Config { header, ..Arc::unwrap_or_clone(self.config) })
     }
 
     /// Reports each call that fails as one Sentry event under its ID, in the shape of Sentry's own
@@ -118,18 +122,25 @@ impl<C: Clone> InjectTransactionIdLayer<C> {
     /// where the other side echoed another ID.
     ///
     /// A call fails when the inner service does, or when it answers with one of the statuses or, at
-    /// the head of its response, gRPC codes of `failures`. The event is captured by the hub that is current at the call, and never stands
-    /// for the failure of the request that made the call.
+    /// the head of its response, gRPC codes of `failures`. The event is captured by the hub that is
+    /// current at the call, and never stands for the failure of the request that made the call.
+    ///
+    /// ```
+    /// use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};
+    ///
+    /// let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["kitchen.internal"]))
+    ///     .capture_failures(Failures::new());
+    /// ```
     #[must_use]
     pub fn capture_failures<K>(
         self,
         failures: Failures<K>,
     ) -> InjectTransactionIdLayer<Failures<K>> {
-        let Config { header_name, hosts, breadcrumbs, propagate_trace, .. } =
+        let Config { header, hosts, breadcrumbs, propagate_trace, .. } =
             Arc::unwrap_or_clone(self.config);
         let capture = failures;
         InjectTransactionIdLayer::with(Config {
-            header_name,
+            header,
             hosts,
             capture,
             breadcrumbs,
@@ -162,7 +173,7 @@ impl<C: Clone> InjectTransactionIdLayer<C> {
 impl<C: Clone> Clone for Config<C> {
     fn clone(&self) -> Self {
         Self {
-            header_name: self.header_name.clone(),
+            header: self.header.clone(),
             hosts: self.hosts.clone(),
             capture: self.capture.clone(),
             ..*self
@@ -179,7 +190,7 @@ impl<C> Clone for InjectTransactionIdLayer<C> {
 impl<C: fmt::Debug> fmt::Debug for InjectTransactionIdLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InjectTransactionIdLayer")
-            .field("header_name", &self.config.header_name)
+            .field("header_name", self.config.header.name())
             .field("hosts", &self.config.hosts)
             .field("capture", &self.config.capture)
             .field("breadcrumbs", &self.config.breadcrumbs)
@@ -260,17 +271,16 @@ where
         } else {
             self.config.withhold(request.headers_mut())
         };
-        let minted = id.minted().cloned();
-        let scope = minted.clone().map(|id| {
+        let scope = id.minted().map(|id| {
             let origin = Some(Origin::Minted(None));
-            TransactionIdScope::open(id, &Opening { origin, ..Opening::default() })
+            TransactionIdScope::open(id.clone(), &Opening { origin, ..Opening::default() })
         });
         let mut watched = None;
         let inner = InScope::start(scope, || {
             watched = self.config.watch(&id, &mut request, is_allowed);
             self.inner.call(request)
         });
-        InjectResponseFuture { inner, minted, watched, capture: PhantomData }
+        InjectResponseFuture { inner, watched, capture: PhantomData }
     }
 }
 
@@ -300,31 +310,23 @@ impl Id {
 impl<C> Config<C> {
     /// Sees to it that a request to an allowed host has an ID.
     fn inject(&self, headers: &mut HeaderMap) -> Id {
-        if let Some(Ok(id)) = TransactionId::from_lines(headers.get_all(&self.header_name)) {
-            return Id::Known(id);
-        }
-        let id = ambient_id().map_or_else(|| Id::Minted(TransactionId::mint()), Id::Known);
-        if let Some(id) = id.get() {
-            id.set_header(headers, &self.header_name);
-        }
-        id
+        let mut is_minted = false;
+        let id = self.header.get_or_set(headers, || {
+            ambient_id().unwrap_or_else(|| {
+                is_minted = true;
+                TransactionId::mint()
+            })
+        });
+        if is_minted { Id::Minted(id) } else { Id::Known(id) }
     }
 
     /// Takes the current ID off a request to a host that may not see it.
     fn withhold(&self, headers: &mut HeaderMap) -> Id {
-        if !headers.contains_key(&self.header_name) {
+        if !headers.contains_key(self.header.name()) {
             return TransactionId::current().map_or(Id::None, Id::Known);
         }
         let Some(current) = ambient_id() else { return Id::None };
-        let is_ours = |line: &HeaderValue| line == current.header_value();
-        let lines = headers.get_all(&self.header_name);
-        if lines.iter().any(is_ours) {
-            let others: Vec<_> = lines.iter().filter(|line| !is_ours(line)).cloned().collect();
-            headers.remove(&self.header_name);
-            for line in others {
-                headers.append(&self.header_name, line);
-            }
-        }
+        self.header.remove(headers, &current);
         Id::Known(current)
     }
 }
@@ -343,7 +345,7 @@ impl<C: Capture> Config<C> {
             breadcrumb: self.breadcrumbs && in_scope_of_caller(),
             rules: self.capture.rules(),
             span: self.propagate_trace,
-            header_name: &self.header_name,
+            header: &self.header,
         };
         if !wanted.anything() {
             return None;
@@ -362,9 +364,9 @@ impl<C: Capture> Config<C> {
 pin_project! {
     /// The response future of [`InjectTransactionId`].
     pub struct InjectResponseFuture<F, C = ()> {
+        // In a scope only where its ID was minted for this call.
         #[pin]
         inner: InScope<F>,
-        minted: Option<TransactionId>,
         watched: Option<Box<OutboundCall>>,
         capture: PhantomData<fn() -> C>,
     }
@@ -372,7 +374,9 @@ pin_project! {
 
 impl<F, C> fmt::Debug for InjectResponseFuture<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InjectResponseFuture").field("minted", &self.minted).finish_non_exhaustive()
+        f.debug_struct("InjectResponseFuture")
+            .field("scope", &self.inner.scope())
+            .finish_non_exhaustive()
     }
 }
 
@@ -385,8 +389,8 @@ where
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Poll::Ready(mut result) = this.inner.poll(cx) else {
+        let mut this = self.project();
+        let Poll::Ready(mut result) = this.inner.as_mut().poll(cx) else {
             return Poll::Pending;
         };
         if let Some(watched) = this.watched.take() {
@@ -395,8 +399,8 @@ where
                 Err(error) => watched.failed(C::as_error(error)),
             }
         }
-        if let (Ok(response), Some(id)) = (&mut result, this.minted.take()) {
-            response.extensions_mut().insert(id);
+        if let (Ok(response), Some(scope)) = (&mut result, this.inner.scope()) {
+            response.extensions_mut().insert(scope.id().clone());
         }
         Poll::Ready(result)
     }

@@ -145,8 +145,14 @@ pub trait Capture: sealed::Capture {}
 )]
 pub trait CapturesErrors<E>: Capture + sealed::CapturesErrors<E> {}
 
-impl<C: sealed::Capture> Capture for C {}
-impl<E, C: sealed::CapturesErrors<E>> CapturesErrors<E> for C {}
+impl Capture for () {}
+impl<K> Capture for Failures<K> {}
+
+impl<E> CapturesErrors<E> for () {}
+// Of a boxed error rustc would say that its size is not known, in place of the message above.
+#[diagnostic::do_not_recommend]
+impl<E: Error + 'static> CapturesErrors<E> for Failures {}
+impl CapturesErrors<Box<dyn Error + Send + Sync>> for Failures<BoxedErrors> {}
 
 pub(crate) mod sealed {
     use super::{Arc, Error, Rules};

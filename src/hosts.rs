@@ -88,7 +88,8 @@ impl AllowedHosts {
             tracing::debug!("no host in the request, so the transaction ID is not sent");
             return false;
         };
-        rules.iter().any(|rule| rule.matches(host, &port))
+        let name = without_root(host);
+        rules.iter().any(|rule| rule.matches(host, name, &port))
     }
 }
 
@@ -140,8 +141,7 @@ impl HostRule {
         Some(Self { pattern, port })
     }
 
-    fn matches(&self, host: &str, port: impl Fn() -> Option<u16>) -> bool {
-        let name = without_root(host);
+    fn matches(&self, host: &str, name: &str, port: impl Fn() -> Option<u16>) -> bool {
         let host_matches = match &self.pattern {
             Pattern::Ip(allowed) => parse_ip(host) == Some(*allowed),
             // What equals a name is one.

@@ -61,13 +61,11 @@ pub(crate) fn fork_current(prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
     if !hub_is_alive() {
         return None;
     }
-    let current = Hub::current();
-    if !current.client()?.is_enabled() {
-        return None;
-    }
-    let hub = Hub::new_from_top(current);
-    hub.configure_scope(prepare);
-    Some(hub)
+    Hub::with_active(|current| {
+        let hub = Hub::new_from_top(current);
+        hub.configure_scope(prepare);
+        Some(hub)
+    })
 }
 
 impl TransactionId {

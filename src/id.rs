@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Request};
 use uuid::Uuid;
 
 /// The header that carries the ID: `x-transaction-id`, written `X-Transaction-ID` in Sentry's guide.
@@ -38,11 +38,6 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 /// HTML text, in JSON and in Sentry's search. The length is
 /// [Sentry's limit for a tag](https://docs.sentry.io/platforms/rust/enriching-events/tags/).
 ///
-/// # Cost
-///
-/// A clone counts a reference and copies nothing. An ID that was read from a request shares the
-/// buffer of that request's headers: a long-lived store of IDs should keep strings.
-///
 /// ```
 /// use tower_transaction_id::TransactionId;
 ///
@@ -55,6 +50,11 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 /// assert!("undefined".parse::<TransactionId>().is_err());
 /// # Ok::<(), tower_transaction_id::InvalidTransactionId>(())
 /// ```
+///
+/// # Cost
+///
+/// A clone counts a reference and copies nothing. An ID that was read from a request shares the
+/// buffer of that request's headers: a long-lived store of IDs should keep strings.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransactionId(HeaderValue);
 
@@ -82,24 +82,6 @@ impl TransactionId {
     #[must_use]
     pub fn header_value(&self) -> &HeaderValue {
         &self.0
-    }
-
-    /// Leaves this ID as the only line under `name`.
-    pub(crate) fn set_header(&self, headers: &mut HeaderMap, name: &HeaderName) {
-        // It fails only on a map that is full with 32,768 other names, and `insert` would panic.
-        let _ = headers.try_insert(name, self.0.clone());
-    }
-
-    /// The one ID that all of a message's header lines agree on: `None` without a line.
-    pub(crate) fn from_lines<'a>(
-        lines: impl IntoIterator<Item = &'a HeaderValue>,
-    ) -> Option<Result<Self, InvalidTransactionId>> {
-        let mut lines = lines.into_iter();
-        let first = lines.next()?;
-        Some(match lines.find(|line| *line != first) {
-            Some(other) => Err(InvalidTransactionId::new(TransactionIdRule::OneValue, other.len())),
-            None => Self::try_from(first),
-        })
     }
 }
 
@@ -242,6 +224,14 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
 /// Why a value is no [`TransactionId`]: the rule that it broke, and its length.
 ///
 /// The value itself is never kept, so that printing the error can do no harm.
+///
+/// ```
+/// use tower_transaction_id::{TransactionId, TransactionIdRule};
+///
+/// let why = "<script>".parse::<TransactionId>().unwrap_err();
+/// assert_eq!((why.rule(), why.len()), (TransactionIdRule::Bytes, 8));
+/// assert!(!why.to_string().contains("script"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidTransactionId {
     rule: TransactionIdRule,
@@ -250,7 +240,7 @@ pub struct InvalidTransactionId {
 }
 
 impl InvalidTransactionId {
-    fn new(rule: TransactionIdRule, len: usize) -> Self {
+    pub(crate) fn new(rule: TransactionIdRule, len: usize) -> Self {
         Self { rule, len: u32::try_from(len).unwrap_or(u32::MAX) }
     }
 
@@ -329,6 +319,11 @@ impl fmt::Display for TransactionIdRule {
 ///
 /// let layer = BindTransactionIdLayer::new().make_id(FromTheShop);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes no transaction IDs",
+    note = "a `MakeRequestId` of tower-http 0.7 does in `FromMakeRequestId::new(..)`, with the feature `tower-http`",
+    note = "anything else has to implement `MakeTransactionId`, which no closure does"
+)]
 pub trait MakeTransactionId {
     /// The ID for `request`; `None` leaves it to [`TransactionId::mint`].
     fn make<B>(&self, request: &Request<B>) -> Option<TransactionId>;

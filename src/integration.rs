@@ -27,19 +27,8 @@ use crate::{InvalidTransactionId, TAG, TransactionId};
 /// - adds the context `transaction_id` to events: whether the ID was `inbound` or `minted`, and why
 ///   one that came in was not kept.
 ///
-/// # What each kind of telemetry gets
-///
-/// | | the request's hub is current | another hub, in the scope | only the hub (`bind_hub`) | neither |
-/// |---|---|---|---|---|
-/// | event, panic | tag, *context* | *tag, context* | tag | – |
-/// | Sentry transaction | tag | – | tag | – |
-/// | span in one | as its transaction | as its transaction | as its transaction | – |
-/// | log, metric | *attribute* | *attribute* | – | – |
-/// | failure of the client layer | tag, *context* | tag, *context* | tag | tag, where an ID was sent |
-///
-/// What is in *italics* is this integration's doing. The first column holds for a handler, its
-/// streaming body, its drop when it is cancelled, and whatever was bound to a
-/// [`TransactionIdScope`](crate::TransactionIdScope): spawned and blocking tasks, upgrades.
+/// The [table of the crate](crate#sentry) tells which telemetry has the ID without it, and which
+/// only with it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TransactionIdIntegration(());
 

@@ -3,8 +3,10 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+mod body;
 mod client;
 mod failures;
+mod header;
 mod hosts;
 mod hubs;
 mod id;
@@ -23,6 +25,7 @@ mod urls;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::MissingTransactionIdLayer;
+pub use crate::body::ResponseBody;
 pub use crate::client::{InjectTransactionId, InjectTransactionIdLayer};
 pub use crate::failures::{BoxedErrors, Capture, CapturesErrors, ConcreteErrors, Failures};
 pub use crate::hosts::AllowedHosts;
@@ -33,7 +36,7 @@ pub use crate::id::{
 pub use crate::integration::TransactionIdIntegration;
 pub use crate::message::{InboundResponse, OutboundRequest};
 pub use crate::scope::{InScope, TransactionIdScope};
-pub use crate::server::{BindTransactionId, BindTransactionIdLayer, ResponseBody};
+pub use crate::server::{BindTransactionId, BindTransactionIdLayer};
 #[cfg(feature = "tower-http")]
 pub use crate::tower_http::{FromMakeRequestId, MakeTransactionIdSpan};
 pub use crate::trust::Trust;

@@ -3,28 +3,37 @@
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, Method, StatusCode, header};
 
-/// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>` and, with the feature
-/// `reqwest`, `reqwest::Request`.
+#[cfg(feature = "reqwest")]
+use crate::urls::without_secrets;
+
+/// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>`
+/// and, with the feature `reqwest`, `reqwest::Request`.
 ///
 /// Sealed: it is a list of types, not something to implement.
 #[diagnostic::on_unimplemented(
     message = "`InjectTransactionId` cannot send a `{Self}`",
-    note = "it sends `http::Request<B>` and, with the feature `reqwest`, `reqwest::Request`"
+    note = "it sends `http::Request<B>` of http 1 and, with the feature `reqwest`, `reqwest::Request` of reqwest 0.13"
 )]
 pub trait OutboundRequest: sealed::Outbound {}
 
-/// A response that [`InjectTransactionId`](crate::InjectTransactionId) can bring back: `http::Response<B>` and, with the
-/// feature `reqwest`, `reqwest::Response`.
+/// A response that [`InjectTransactionId`](crate::InjectTransactionId) can bring back:
+/// `http::Response<B>` and, with the feature `reqwest`, `reqwest::Response`.
 ///
 /// Sealed: it is a list of types, not something to implement.
 #[diagnostic::on_unimplemented(
     message = "`InjectTransactionId` cannot bring back a `{Self}`",
-    note = "it brings back `http::Response<B>` and, with the feature `reqwest`, `reqwest::Response`"
+    note = "it brings back `http::Response<B>` of http 1 and, with the feature `reqwest`, `reqwest::Response` of reqwest 0.13"
 )]
 pub trait InboundResponse: sealed::Inbound {}
 
-impl<T: sealed::Outbound> OutboundRequest for T {}
-impl<T: sealed::Inbound> InboundResponse for T {}
+// One by one, not for all that is sealed: rustdoc lists them, and rustc ends its search here, with
+// the message above.
+impl<B> OutboundRequest for http::Request<B> {}
+impl<B> InboundResponse for http::Response<B> {}
+#[cfg(feature = "reqwest")]
+impl OutboundRequest for reqwest::Request {}
+#[cfg(feature = "reqwest")]
+impl InboundResponse for reqwest::Response {}
 
 pub(crate) mod sealed {
     use super::{Extensions, HeaderMap, Method, StatusCode};
@@ -34,7 +43,7 @@ pub(crate) mod sealed {
         fn headers(&self) -> &HeaderMap;
         fn headers_mut(&mut self) -> &mut HeaderMap;
         fn method(&self) -> &Method;
-        /// In full, secrets included, or the path alone.
+        /// Without user, password, query and fragment; the path alone where the host is not known.
         fn url(&self) -> String;
         /// The host that the request goes to, where it is known.
         fn host(&self) -> Option<&str>;
@@ -64,12 +73,18 @@ impl<B> sealed::Outbound for http::Request<B> {
     }
 
     fn url(&self) -> String {
-        self.uri().to_string()
+        let uri = self.uri();
+        let (scheme, colon) = uri.scheme_str().map_or(("", ""), |scheme| (scheme, "://"));
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port().map_or_else(String::new, |port| format!(":{port}"));
+        [scheme, colon, host, &port, uri.path()].concat()
     }
 
     fn host(&self) -> Option<&str> {
-        match self.uri().host() {
-            Some(host) => Some(host),
+        match self.uri().authority() {
+            Some(authority) => {
+                Some(plain_host(authority.as_str()).unwrap_or_else(|| authority.host()))
+            }
             None => host_header(self.headers()).map(|(host, _)| host),
         }
     }
@@ -100,6 +115,26 @@ impl<B> sealed::Inbound for http::Response<B> {
     }
 }
 
+/// The host of an authority that is a name and perhaps a port, as nearly all are: told in a fifth
+/// of the instructions that it takes to parse one. What has more to it is `None`.
+fn plain_host(authority: &str) -> Option<&str> {
+    let Some(end) = authority.bytes().position(|byte| !OF_A_NAME[usize::from(byte)]) else {
+        return Some(authority);
+    };
+    let (host, port) = (authority.get(..end)?, authority.get(end..)?.strip_prefix(':')?);
+    port.bytes().all(|byte| byte.is_ascii_digit()).then_some(host)
+}
+
+static OF_A_NAME: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = u8::MAX;
+    loop {
+        bytes[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let Some(next) = byte.checked_sub(1) else { break bytes };
+        byte = next;
+    }
+};
+
 /// What the one `Host` line says; several lines, or one with more than a host and a port, say
 /// nothing.
 fn host_header(headers: &HeaderMap) -> Option<(&str, Option<u16>)> {
@@ -129,7 +164,10 @@ impl sealed::Outbound for reqwest::Request {
     }
 
     fn url(&self) -> String {
-        self.url().to_string()
+        match without_secrets(self.url().clone()) {
+            Some(url) => url.into(),
+            None => self.url().path().to_owned(),
+        }
     }
 
     fn host(&self) -> Option<&str> {

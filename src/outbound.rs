@@ -13,11 +13,12 @@ use sentry::protocol::{
 use sentry::{Hub, Span};
 
 use crate::failures::{Rules, grpc_code, is_grpc};
+use crate::header::IdHeader;
 use crate::report::{
     CLIENT_MECHANISM, PEER_TAG, event_from, fingerprint, peer_id, response_context,
 };
 use crate::scope::with_current;
-use crate::urls::{scrub, without_secrets};
+use crate::urls::scrub;
 use crate::{TAG, TransactionId, TransactionIdScope};
 
 /// What is watched of an outbound request, from its call to its response, its error or its drop.
@@ -26,43 +27,14 @@ pub(crate) struct OutboundCall {
     started: Instant,
     id: Option<TransactionId>,
     method: Method,
-    url: OutboundUrl,
+    /// Without its secrets; the path alone where the host is not known.
+    url: String,
     /// The scope that is to have a breadcrumb.
     trail: Option<TransactionIdScope>,
     rules: Option<Arc<Rules>>,
-    header_name: HeaderName,
+    header: IdHeader,
     span: Option<Span>,
     is_over: bool,
-}
-
-/// Where an outbound request goes: in full where that is known, or its path alone.
-enum OutboundUrl {
-    Full(Url),
-    Path(String),
-}
-
-impl OutboundUrl {
-    /// Without user, password, query and fragment.
-    fn new(url: &str) -> Self {
-        match url.parse().ok().and_then(without_secrets) {
-            Some(url) => Self::Full(url),
-            None => Self::Path(url.split(['?', '#']).next().unwrap_or_default().to_owned()),
-        }
-    }
-
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Full(url) => url.as_str(),
-            Self::Path(path) => path,
-        }
-    }
-
-    fn host(&self) -> &str {
-        match self {
-            Self::Full(url) => url.host_str().unwrap_or_default(),
-            Self::Path(_) => "",
-        }
-    }
 }
 
 /// What an [`OutboundCall`] is to leave behind.
@@ -71,7 +43,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) rules: Option<&'a Arc<Rules>>,
     pub(crate) span: bool,
     /// Where a response would name another ID.
-    pub(crate) header_name: &'a HeaderName,
+    pub(crate) header: &'a IdHeader,
 }
 
 impl Wanted<'_> {
@@ -95,13 +67,13 @@ impl OutboundCall {
         if !wanted.breadcrumb && wanted.rules.is_none() && parent.is_none() {
             return None;
         }
-        let url = OutboundUrl::new(&url());
+        let url = url();
         let span = parent.map(|parent| {
-            let span = parent.start_child("http.client", &format!("{method} {}", url.as_str()));
+            let span = parent.start_child("http.client", &format!("{method} {url}"));
             let data = |key: &str, value: &str| span.set_data(key, value.into());
             data("http.request.method", method.as_str());
-            data("url.full", url.as_str());
-            if let OutboundUrl::Full(url) = &url {
+            data("url.full", &url);
+            if let Ok(url) = Url::parse(&url) {
                 data("server.address", url.host_str().unwrap_or_default());
             }
             span
@@ -114,7 +86,7 @@ impl OutboundCall {
             url,
             trail: if wanted.breadcrumb { with_current(Clone::clone) } else { None },
             rules: wanted.rules.cloned(),
-            header_name: wanted.header_name.clone(),
+            header: wanted.header.clone(),
             span,
             is_over: false,
         }))
@@ -158,7 +130,7 @@ impl OutboundCall {
             ..Event::default()
         };
         event.contexts.insert("response".to_owned(), response_context(status).into());
-        if let Some(peer) = peer_id(headers, &self.header_name, self.id.as_ref()) {
+        if let Some(peer) = peer_id(headers, &self.header, self.id.as_ref()) {
             event.tags.insert(PEER_TAG.to_owned(), peer.to_string());
         }
         self.capture(event);
@@ -178,7 +150,9 @@ impl OutboundCall {
 
     /// One issue for each method, host and outcome.
     fn fingerprint(&self, outcome: String) -> Cow<'static, [Cow<'static, str>]> {
-        let name = format!("{} {}", self.method, self.url.host());
+        let url = Url::parse(&self.url).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        let name = format!("{} {host}", self.method);
         fingerprint(["http.client".to_owned(), name, outcome])
     }
 
@@ -189,10 +163,7 @@ impl OutboundCall {
         if let Some(exception) = event.exception.values.last_mut() {
             exception.mechanism = Some(mechanism);
         }
-        let url = match &self.url {
-            OutboundUrl::Full(url) => Some(url.clone()),
-            OutboundUrl::Path(_) => None,
-        };
+        let url = Url::parse(&self.url).ok();
         let method = Some(self.method.to_string());
         event.request = Some(EventRequest { method, url, ..EventRequest::default() });
         if let Some(id) = &self.id {

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::error::Error;
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, StatusCode};
 use sentry::protocol::{Event, Exception, Level, ResponseContext};
 
 use crate::TransactionId;
+use crate::header::IdHeader;
 use crate::urls::scrub;
 
 /// The tag of another valid ID that a response brought back.
@@ -36,14 +37,13 @@ pub(crate) fn event_from(error: &(dyn Error + 'static)) -> (Event<'static>, Stri
     (event, root.unwrap_or_default())
 }
 
-/// A valid ID under `name` that differs from `ours`.
+/// A valid ID in a response that differs from `ours`.
 pub(crate) fn peer_id(
     headers: &HeaderMap,
-    name: &HeaderName,
+    header: &IdHeader,
     ours: Option<&TransactionId>,
 ) -> Option<TransactionId> {
-    let peer = TransactionId::from_lines(headers.get_all(name))?.ok()?;
-    (Some(&peer) != ours).then_some(peer)
+    header.read(headers).id?.ok().filter(|peer| Some(peer) != ours)
 }
 
 /// What Sentry groups by, in place of texts that hold IDs.

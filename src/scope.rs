@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,7 +27,10 @@ use crate::{TAG, TransactionId};
 const UPSTREAM_TAG: &str = "upstream_transaction_id";
 
 thread_local! {
-    static CURRENT: Cell<Option<TransactionIdScope>> = const { Cell::new(None) };
+    /// Whatever enters a scope leaves it again, so that at the end of the thread there is nothing to
+    /// destroy. A local without a destructor is there until the last, and quicker to reach.
+    static CURRENT: Cell<ManuallyDrop<Option<TransactionIdScope>>> =
+        const { Cell::new(ManuallyDrop::new(None)) };
 
     /// Reachable only while Sentry's own thread-local is. A thread destroys its locals in the
     /// reverse order of their first use, and the hub is used first here.
@@ -93,25 +96,13 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    fn new(id: TransactionId, base: Option<u64>) -> Self {
+    fn new(base: Option<u64>) -> Self {
+        let id = TransactionId::PLACEHOLDER;
         Self { id, hub: None, origin: None, reported: None, lent: None, base }
     }
 
     pub(crate) fn base(&self) -> Option<u64> {
         self.base
-    }
-}
-
-/// The last to refer to a scope has it serve again.
-impl Drop for TransactionIdScope {
-    fn drop(&mut self) {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.hub = None;
-            inner.reported = None;
-            // An ID may hold on to the headers of its request.
-            inner.id = TransactionId::PLACEHOLDER;
-            spares::put(Arc::clone(&self.0));
-        }
     }
 }
 
@@ -122,7 +113,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) base: Option<&'a BaseHub>,
     pub(crate) origin: Option<Origin>,
     /// A valid ID that was not trusted.
-    pub(crate) upstream: Option<&'a TransactionId>,
+    pub(crate) upstream: Option<TransactionId>,
     /// Whether to watch for events that report the request's failure.
     pub(crate) watch: bool,
 }
@@ -134,7 +125,7 @@ impl Inner {
         self.reported = opening.watch.then(Arc::default);
         let prepare = |scope: &mut Scope| {
             scope.set_tag(TAG, self.id.as_str());
-            if let Some(upstream) = opening.upstream {
+            if let Some(upstream) = &opening.upstream {
                 scope.set_tag(UPSTREAM_TAG, upstream.as_str());
             }
             if let Some(reported) = self.reported.clone() {
@@ -184,14 +175,24 @@ impl TransactionIdScope {
 
     pub(crate) fn open(id: TransactionId, opening: &Opening<'_>) -> Self {
         let base = opening.base.map(BaseHub::key);
-        let mut inner =
-            spares::take(base).unwrap_or_else(|| Arc::new(Inner::new(id.clone(), base)));
+        let mut inner = spares::take(base).unwrap_or_else(|| Arc::new(Inner::new(base)));
         // Nobody else refers to it.
         if let Some(inner) = Arc::get_mut(&mut inner) {
             inner.id = id;
             inner.fill(opening);
         }
         Self(inner)
+    }
+
+    /// Has the thread's next request use what this one needed, if nobody else refers to it.
+    fn recycle(mut self) {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.hub = None;
+            inner.reported = None;
+            // An ID may hold on to the headers of its request.
+            inner.id = TransactionId::PLACEHOLDER;
+            spares::put(self.0);
+        }
     }
 
     /// The ID of this scope.
@@ -261,13 +262,10 @@ impl TransactionId {
 /// What `look` makes of the scope that this thread is in. It must not call foreign code, for which
 /// no scope would be current.
 pub(crate) fn with_current<R>(look: impl FnOnce(&TransactionIdScope) -> R) -> Option<R> {
-    let looked = CURRENT.try_with(|current| {
-        let scope = current.take();
-        let looked = scope.as_ref().map(look);
-        current.set(scope);
-        looked
-    });
-    looked.ok().flatten()
+    let scope = replace_current(None);
+    let looked = scope.as_ref().map(look);
+    replace_current(scope);
+    looked
 }
 
 /// The current ID; without one, what the current hub is tagged with.
@@ -325,8 +323,15 @@ impl Drop for Entered<'_> {
 
 #[inline]
 fn swap_current(slot: &mut Option<TransactionIdScope>) {
-    // A thread that is ending may have no place for it any more: then nothing is current.
-    let _ = CURRENT.try_with(|current| current.swap(Cell::from_mut(slot)));
+    let scope = slot.take();
+    // What is forgotten is the `None` that is left. The compiler cannot know, and would have a look
+    // for what to drop.
+    mem::forget(mem::replace(slot, replace_current(scope)));
+}
+
+#[inline]
+fn replace_current(scope: Option<TransactionIdScope>) -> Option<TransactionIdScope> {
+    ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(scope)))
 }
 
 pin_project! {
@@ -349,6 +354,9 @@ pin_project! {
             if mem::needs_drop::<T>() {
                 let _entered = Entered::new(this.scope);
                 this.inner.set(None);
+            }
+            if let Some(scope) = this.scope.take() {
+                scope.recycle();
             }
         }
     }
@@ -383,6 +391,7 @@ impl<T> InScope<T> {
     }
 
     /// Makes a value inside `scope` and binds it.
+    #[inline]
     pub(crate) fn start(mut scope: Option<TransactionIdScope>, make: impl FnOnce() -> T) -> Self {
         let entered = Entered::new(&mut scope);
         let inner = make();
@@ -392,18 +401,20 @@ impl<T> InScope<T> {
 }
 
 impl<F: Future> InScope<F> {
-    /// Polls the future. When it is ready, drops it, still inside the scope, and hands the scope on.
-    pub(crate) fn poll_to_end(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<(F::Output, Option<TransactionIdScope>)> {
+    /// Polls the future. When it is ready, drops it, still inside the scope.
+    #[inline]
+    pub(crate) fn poll_to_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        let entered = Entered::new(this.scope);
+        let _entered = Entered::new(this.scope);
         let future = this.inner.as_mut().as_pin_mut().expect("polled after it was ready");
         let output = ready!(future.poll(cx));
         this.inner.set(None);
-        drop(entered);
-        Poll::Ready((output, this.scope.take()))
+        Poll::Ready(output)
+    }
+
+    /// Hands the scope on, to what the future came to.
+    pub(crate) fn take_scope(self: Pin<&mut Self>) -> Option<TransactionIdScope> {
+        self.project().scope.take()
     }
 }
 

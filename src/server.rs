@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderName, Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sentry::Hub;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::failures::{Capture, CapturesErrors};
+use crate::header::{IdHeader, Reading};
 use crate::hubs::BaseHub;
 use crate::inbound::InboundCall;
 use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
 use crate::scope::{Opening, with_current};
 use crate::{
-    Failures, InScope, MakeTransactionId, MintTransactionId, TransactionId, TransactionIdScope,
-    Trust, X_TRANSACTION_ID,
+    Failures, InScope, MakeTransactionId, MintTransactionId, ResponseBody, TransactionId,
+    TransactionIdScope, Trust,
 };
 
 /// A [`Layer`] that gives each request its transaction ID: read from the header or minted, bound
@@ -63,7 +63,7 @@ pub struct BindTransactionIdLayer<M = MintTransactionId, C = ()> {
 }
 
 struct Config<M, C> {
-    header_name: HeaderName,
+    header: IdHeader,
     make_id: M,
     trust: Trust,
     base: Option<Arc<BaseHub>>,
@@ -76,7 +76,7 @@ impl BindTransactionIdLayer {
     #[must_use]
     pub fn new() -> Self {
         Self::with(Config {
-            header_name: X_TRANSACTION_ID,
+            header: IdHeader::default(),
             make_id: MintTransactionId,
             trust: Trust::always(),
             base: None,
@@ -98,18 +98,19 @@ impl<M, C> BindTransactionIdLayer<M, C> {
 }
 
 impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
-    /// The header to read and to echo, in place of [`X_TRANSACTION_ID`].
+    /// The header to read and to echo, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
     pub fn header_name(self, header_name: HeaderName) -> Self {
-        Self::with(Config { header_name, ..Arc::unwrap_or_clone(self.config) })
+        let header = IdHeader::new(header_name);
+        Self::with(Config { header, ..Arc::unwrap_or_clone(self.config) })
     }
 
     /// What makes the ID of a request that brings none. A tower-http `MakeRequestId` plugs in
     /// through `FromMakeRequestId`.
     #[must_use]
     pub fn make_id<N: MakeTransactionId>(self, make_id: N) -> BindTransactionIdLayer<N, C> {
-        let Config { header_name, trust, base, capture, .. } = Arc::unwrap_or_clone(self.config);
-        BindTransactionIdLayer::with(Config { header_name, make_id, trust, base, capture })
+        let Config { header, trust, base, capture, .. } = Arc::unwrap_or_clone(self.config);
+        BindTransactionIdLayer::with(Config { header, make_id, trust, base, capture })
     }
 
     /// Whose IDs are kept. A valid ID that is not trusted is recorded as the Sentry tag
@@ -168,16 +169,16 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
         self,
         failures: Failures<K>,
     ) -> BindTransactionIdLayer<M, Failures<K>> {
-        let Config { header_name, make_id, trust, base, .. } = Arc::unwrap_or_clone(self.config);
+        let Config { header, make_id, trust, base, .. } = Arc::unwrap_or_clone(self.config);
         let capture = failures;
-        BindTransactionIdLayer::with(Config { header_name, make_id, trust, base, capture })
+        BindTransactionIdLayer::with(Config { header, make_id, trust, base, capture })
     }
 }
 
 impl<M: Clone, C: Clone> Clone for Config<M, C> {
     fn clone(&self) -> Self {
         Self {
-            header_name: self.header_name.clone(),
+            header: self.header.clone(),
             make_id: self.make_id.clone(),
             trust: self.trust.clone(),
             base: self.base.clone(),
@@ -195,7 +196,7 @@ impl<M, C> Clone for BindTransactionIdLayer<M, C> {
 impl<M, C: fmt::Debug> fmt::Debug for BindTransactionIdLayer<M, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BindTransactionIdLayer")
-            .field("header_name", &self.config.header_name)
+            .field("header_name", self.config.header.name())
             .field("trust", &self.config.trust)
             .field("capture", &self.config.capture)
             .finish_non_exhaustive()
@@ -267,64 +268,68 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let (id, scope) = self.config.admit(&mut request);
+        let (scope, kept) = match self.config.admit(&mut request) {
+            Admission::Opened(scope) => (Some(scope), None),
+            Admission::Kept(id) => (None, Some(Box::new(id))),
+        };
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
         let rules = self.config.capture.rules().filter(|_| in_sentry);
         BindResponseFuture {
             watched: rules.map(|rules| Box::new(InboundCall::new(&request, rules))),
             inner: InScope::start(scope, || self.inner.call(request)),
-            echo: Some((self.config.header_name.clone(), id)),
+            header: self.config.header.clone(),
+            kept,
             capture: PhantomData,
         }
     }
 }
 
+/// What became of a request.
+enum Admission {
+    Opened(TransactionIdScope),
+    /// It is in the scope of an outer layer already, under this ID.
+    Kept(TransactionId),
+}
+
 impl<M: MakeTransactionId, C: Capture> Config<M, C> {
     /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
     /// scope, unless the request is already in it.
-    fn admit<B>(&self, request: &mut Request<B>) -> (TransactionId, Option<TransactionIdScope>) {
-        let lines = request.headers().get_all(&self.header_name);
-        let has_one_line = lines.iter().nth(1).is_none();
-        let incoming = TransactionId::from_lines(lines);
+    fn admit<B>(&self, request: &mut Request<B>) -> Admission {
+        let Reading { id: incoming, is_one_line } = self.header.read(request.headers());
         let mut opening = Opening {
             base: self.base.as_deref(),
             watch: self.capture.rules().is_some(),
             ..Opening::default()
         };
-        let (id, scope, is_kept) = match &incoming {
-            Some(Ok(id)) if with_current(|scope| scope.id() == id) == Some(true) => {
-                (id.clone(), None, true)
-            }
-            Some(Ok(id)) if self.trust.accepts(request) => {
-                opening.origin = Some(Origin::Inbound);
-                (id.clone(), Some(TransactionIdScope::open(id.clone(), &opening)), true)
-            }
-            _ => {
-                let refusal = match &incoming {
-                    None => None,
-                    Some(Ok(_)) => Some(Refusal::Untrusted),
-                    Some(Err(why)) => {
-                        // At debug level, since any client can cause it, and without the value,
-                        // which is the client's.
-                        #[cfg(feature = "tracing")]
-                        tracing::debug!(
-                            rule = %why.rule(),
-                            len = why.len(),
-                            "transaction ID refused"
-                        );
-                        Some(Refusal::Invalid(*why))
+        let refusal = match incoming {
+            None => None,
+            Some(Ok(id)) => {
+                let is_bound = with_current(|scope| *scope.id() == id) == Some(true);
+                if is_bound || self.trust.accepts(request) {
+                    if !is_one_line {
+                        self.header.set(request.headers_mut(), &id);
                     }
-                };
-                opening.origin = Some(Origin::Minted(refusal));
-                opening.upstream = incoming.as_ref().and_then(|id| id.as_ref().ok());
-                let id = self.make_id.make(request).unwrap_or_else(TransactionId::mint);
-                (id.clone(), Some(TransactionIdScope::open(id, &opening)), false)
+                    if is_bound {
+                        return Admission::Kept(id);
+                    }
+                    opening.origin = Some(Origin::Inbound);
+                    return Admission::Opened(TransactionIdScope::open(id, &opening));
+                }
+                opening.upstream = Some(id);
+                Some(Refusal::Untrusted)
+            }
+            Some(Err(why)) => {
+                // At debug level, since any client can cause it, and without the value, which is
+                // the client's.
+                #[cfg(feature = "tracing")]
+                tracing::debug!(rule = %why.rule(), len = why.len(), "transaction ID refused");
+                Some(Refusal::Invalid(why))
             }
         };
-        if !(is_kept && has_one_line) {
-            id.set_header(request.headers_mut(), &self.header_name);
-        }
-        (id, scope)
+        opening.origin = Some(Origin::Minted(refusal));
+        let id = self.make_id.make(request).unwrap_or_else(TransactionId::mint);
+        self.header.set(request.headers_mut(), &id);
+        Admission::Opened(TransactionIdScope::open(id, &opening))
     }
 }
 
@@ -333,7 +338,9 @@ pin_project! {
     pub struct BindResponseFuture<F, C = ()> {
         #[pin]
         inner: InScope<F>,
-        echo: Option<(HeaderName, TransactionId)>,
+        header: IdHeader,
+        // Only where there is no scope to ask. In a box: that is seldom, and the future moves often.
+        kept: Option<Box<TransactionId>>,
         watched: Option<Box<InboundCall>>,
         capture: PhantomData<fn() -> C>,
     }
@@ -341,7 +348,9 @@ pin_project! {
 
 impl<F, C> fmt::Debug for BindResponseFuture<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BindResponseFuture").field("echo", &self.echo).finish_non_exhaustive()
+        f.debug_struct("BindResponseFuture")
+            .field("scope", &self.inner.scope())
+            .finish_non_exhaustive()
     }
 }
 
@@ -353,10 +362,11 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Poll::Ready((result, scope)) = this.inner.poll_to_end(cx) else {
+        let mut this = self.project();
+        let Poll::Ready(result) = this.inner.as_mut().poll_to_end(cx) else {
             return Poll::Pending;
         };
+        let scope = this.inner.take_scope();
         let watched = this.watched.take().zip(scope.as_ref());
         let mut response = match result {
             Ok(response) => response,
@@ -367,71 +377,13 @@ where
                 return Poll::Ready(Err(error));
             }
         };
-        let mut at_the_end = None;
-        if let Some((name, id)) = this.echo.take() {
-            if let Some((watched, scope)) = watched {
-                let peer = peer_id(response.headers(), &name, Some(&id));
-                at_the_end =
-                    watched.responded(scope, response.status(), response.headers(), peer.as_ref());
-            }
-            id.set_header(response.headers_mut(), &name);
+        let watched = watched.and_then(|(watched, scope)| {
+            let peer = peer_id(response.headers(), this.header, Some(scope.id()));
+            watched.responded(scope, response.status(), response.headers(), peer.as_ref())
+        });
+        if let Some(id) = scope.as_ref().map(TransactionIdScope::id).or(this.kept.as_deref()) {
+            this.header.set(response.headers_mut(), id);
         }
-        Poll::Ready(Ok(response
-            .map(|body| ResponseBody { inner: InScope::new(scope, body), watched: at_the_end })))
-    }
-}
-
-pin_project! {
-    /// The response body of [`BindTransactionId`]: polled, and dropped, in the scope of its
-    /// request. Its length, its end and its trailers are the inner body's.
-    pub struct ResponseBody<B> {
-        #[pin]
-        inner: InScope<B>,
-        // A gRPC response whose trailers have yet to tell how it went.
-        watched: Option<Box<InboundCall>>,
-    }
-}
-
-impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-/// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
-impl<B: Default> Default for ResponseBody<B> {
-    fn default() -> Self {
-        Self { inner: InScope::default(), watched: None }
-    }
-}
-
-impl<B: Body> Body for ResponseBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    #[inline]
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let mut this = self.project();
-        let polled = this.inner.as_mut().poll_frame(cx);
-        if this.watched.is_some()
-            && let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(trailers) = frame.trailers_ref()
-            && let Some(watched) = this.watched.take()
-            && let Some(scope) = this.inner.scope()
-        {
-            watched.ended(scope, trailers);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(InScope::new(scope, body), watched))))
     }
 }

@@ -23,8 +23,7 @@ pub(crate) fn take(base: Option<u64>) -> Option<Arc<Inner>> {
         let at = spares.iter().rposition(|spare| spare.base() == base)?;
         Some(spares.swap_remove(at))
     });
-    // One that is only just being put here still has another reference.
-    taken.ok().flatten().filter(|spare| Arc::strong_count(spare) == 1)
+    taken.ok().flatten()
 }
 
 /// Keeps a scope that nobody refers to any more.

@@ -6,17 +6,24 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use axum::{Error, Router};
+use bytes::Bytes;
+use http::Response;
+use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use sentry::Hub;
 use tokio::net::TcpListener;
 use tower::layer::util::Identity;
+use tower::util::MapResponseLayer;
 use tower::{Layer, Service, ServiceExt};
-use tower_transaction_id::{AllowedHosts, BindTransactionIdLayer, InjectTransactionIdLayer};
+use tower_transaction_id::{
+    AllowedHosts, BindTransactionIdLayer, InjectTransactionIdLayer, X_TRANSACTION_ID,
+};
 
+use crate::variants::exchange::ID;
 use crate::variants::sentry_client;
 use crate::variants::stacks::{KernelUuid, lite, peer};
 
@@ -32,9 +39,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const RUST: [Self; 9] = [
+    pub(crate) const RUST: [Self; 10] = [
         Self::Rust("bare"),
         Self::Rust("empty layer"),
+        Self::Rust("floor"),
         Self::Rust("lite"),
         Self::Rust("peer"),
         Self::Rust("ours"),
@@ -164,12 +172,20 @@ fn with_layers(name: &str, app: Router) -> Router {
         "bare" => app,
         // What axum takes for a layer as such: it puts a box around each.
         "empty" => app.layer(Identity::new()),
+        "floor" => app.layer(MapResponseLayer::new(touch)),
         "lite" => app.layer(lite(KernelUuid)),
         "peer" => app.layer(peer(KernelUuid)),
         "ours" => app.layer(BindTransactionIdLayer::new()),
         "ours+base" => app.layer(BindTransactionIdLayer::new().hub(Hub::main())),
         other => panic!("no layers are called {other:?}"),
     }
+}
+
+/// The least that a layer of this kind can do: one more header, and something around the body.
+fn touch(response: Response<Body>) -> Response<impl http_body::Body<Data = Bytes, Error = Error>> {
+    let mut response = response.map(|body| body.map_frame(|frame| frame));
+    response.headers_mut().insert(X_TRANSACTION_ID, ID);
+    response
 }
 
 /// A handler that calls a service, and passes its answer on.

@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::error_handling::HandleErrorLayer;
-use axum::extract::DefaultBodyLimit;
+use axum::body::Body;
 use axum::routing::{get, post};
-use http::{Method, StatusCode};
+use futures_util::FutureExt;
+use http::{Request, StatusCode};
+use sentry::ClientOptions;
 use sentry::integrations::panic::PanicIntegration;
 use sentry::protocol::{Context, EnvelopeItem, SpanStatus, Transaction};
-use sentry::{ClientOptions, Level};
 use sentry_tower::{NewSentryLayer, SentryHttpLayer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{Any, CorsLayer};
-use tower_http::timeout::TimeoutLayer;
+use tokio::task::unconstrained;
+use tower::ServiceExt;
 use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
     BindTransactionIdLayer, Failures, MakeTransactionIdSpan, TransactionIdIntegration,
@@ -24,9 +22,13 @@ use tower_transaction_id::{
 };
 
 use crate::support::{
-    CaptureOnDrop, Sentry, capture, echo, get_with_ids, header_lines, raw, serve, story_with, tag,
-    text,
+    CaptureOnDrop, Sentry, capture, echo, echoed, get_with_ids, header_lines, raw, serve,
+    story_with, tag, text,
 };
+
+#[path = "../../examples/full_stack.rs"]
+#[allow(dead_code)] // its shop, and its `main`
+mod example;
 
 fn traced() -> ClientOptions {
     ClientOptions::new().traces_sample_rate(1.0)
@@ -145,7 +147,7 @@ fn the_spans_of_tracing_become_transactions_under_the_id() {
     });
 }
 
-/// The recommended stack, with a route for each way to leave it early.
+/// The stack that the example recommends, around a route for each way to leave it early.
 fn full_stack() -> Router {
     async fn slow() {
         let _guard = CaptureOnDrop("timed out");
@@ -154,38 +156,12 @@ fn full_stack() -> Router {
     async fn panics() {
         panic!("out of mustard");
     }
-    let shed = async |error: tower::BoxError| {
-        sentry::capture_message(&error.to_string(), Level::Warning);
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let limited = Router::new().route("/limited", get(async || ())).route_layer(
-        ServiceBuilder::new().layer(HandleErrorLayer::new(shed)).load_shed().concurrency_limit(0),
-    );
-    Router::new()
+    let routes = Router::new()
         .route("/", post(async |body: String| body))
+        .route("/closed", get(async || StatusCode::INTERNAL_SERVER_ERROR))
         .route("/slow", get(slow))
-        .route("/panics", get(panics))
-        .merge(limited)
-        .layer(DefaultBodyLimit::max(8))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::GATEWAY_TIMEOUT,
-            Duration::from_millis(50),
-        ))
-        .layer(CatchPanicLayer::new())
-        // TraceLayer logs "response failed" at level error, which sentry-tracing may report: then
-        // it stands for the failure. Left to us, the report names route and status.
-        .layer(
-            TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()).on_failure(()),
-        )
-        .layer(SentryHttpLayer::new().enable_transaction())
-        .layer(
-            CorsLayer::new()
-                .allow_origin(Any)
-                .allow_methods([Method::GET, Method::POST])
-                .allow_headers([X_TRANSACTION_ID])
-                .expose_headers([X_TRANSACTION_ID]),
-        )
-        .layer(BindTransactionIdLayer::new().capture_server_errors(Failures::new()))
+        .route("/panics", get(panics));
+    example::with_full_stack(routes)
 }
 
 /// Method, path, more headers, body; status and events.
@@ -200,7 +176,7 @@ fn in_the_full_stack_each_early_return_carries_the_id() {
         let address = serve(full_stack()).await;
         let preflight = "origin: https://shop.test\r\naccess-control-request-method: GET\r\n\
             access-control-request-headers: x-transaction-id\r\n";
-        let too_much = "content-length: 9\r\n";
+        let too_much = "content-length: 17\r\n";
         let table: &[Row] = &[
             ("POST", "/", "content-length: 2\r\n", "ok", 200, &[]),
             ("GET", "/nowhere", "", "", 404, &[]),
@@ -217,14 +193,7 @@ fn in_the_full_stack_each_early_return_carries_the_id() {
                 500,
                 &["out of mustard", "Service panicked: out of mustard"],
             ),
-            (
-                "GET",
-                "/limited",
-                "",
-                "",
-                503,
-                &["service overloaded", "GET /limited answered 503 Service Unavailable"],
-            ),
+            ("GET", "/closed", "", "", 500, &["GET /closed answered 500 Internal Server Error"]),
         ];
         for (method, path, headers, body, status, events) in table {
             let shown = format!("{method} {path}");
@@ -248,5 +217,31 @@ fn in_the_full_stack_each_early_return_carries_the_id() {
             );
             assert!(transactions.iter().all(|t| t.tags["transaction_id"] == id), "{shown}");
         }
+    });
+}
+
+#[test]
+fn a_stack_that_is_full_sheds_with_the_id_and_without_an_event() {
+    story_with(traced(), |sentry| async move {
+        let app = full_stack();
+        let send = |id: String| {
+            let request = Request::get("/slow").header(X_TRANSACTION_ID, id);
+            app.clone().oneshot(request.body(Body::empty()).unwrap())
+        };
+        let mut waiting = Vec::new();
+        for n in 0..512 {
+            // Tokio would have a task that does this much wait for no other reason.
+            let mut request = Box::pin(unconstrained(send(format!("waiting-{n}"))));
+            assert!(request.as_mut().now_or_never().is_none(), "{n} was not let in");
+            waiting.push(request);
+        }
+        let response = send("one-more".to_owned()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(echoed(response.headers()), "one-more");
+        assert_eq!(sentry.take(), []);
+
+        waiting.pop();
+        let next = Box::pin(unconstrained(send("let-in".to_owned()))).now_or_never();
+        assert!(next.is_none(), "there is room again");
     });
 }

@@ -1,0 +1,103 @@
+//! A job outlives the request that ordered it, passes through a queue as bytes, and is run by a
+//! worker under the ID of that request.
+//!
+//! ```sh
+//! cargo run --example jobs
+//! ```
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use axum::{Router, routing::post};
+use sentry::{ClientOptions, Hub, capture_error};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::sleep;
+use tower::ServiceExt;
+use tower_transaction_id::{
+    BindTransactionIdLayer, InvalidTransactionId, TransactionId, TransactionIdScope,
+    X_TRANSACTION_ID,
+};
+
+/// In place of a broker, or of a table of jobs: whatever it is, it carries bytes and no hubs.
+type Queue = UnboundedSender<Vec<u8>>;
+
+async fn order(State(queue): State<Queue>, id: TransactionId, wish: String) -> StatusCode {
+    let job = json!({ "transaction_id": id.as_str(), "wish": wish });
+    match queue.send(job.to_string().into_bytes()) {
+        Ok(()) => StatusCode::ACCEPTED,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// What is read from a queue is as foreign as a header: it may have been written by another
+/// program, by hand, or before the rules were what they are.
+fn id_of(job: &Value) -> TransactionId {
+    let sent = job["transaction_id"].as_str().unwrap_or_default();
+    sent.parse().unwrap_or_else(|why: InvalidTransactionId| {
+        println!("Worker: {why}; a new one instead");
+        TransactionId::mint()
+    })
+}
+
+async fn work(mut queue: UnboundedReceiver<Vec<u8>>) {
+    while let Some(message) = queue.recv().await {
+        let job: Value = serde_json::from_slice(&message).unwrap_or_default();
+        // A hub of its own for each job, so that none leaves its tag to the next. It is opened
+        // around all of the job: calls through the client layer send the ID, too.
+        let scope = TransactionIdScope::new(id_of(&job));
+        let run = async {
+            if let Err(error) = cook(&job).await {
+                capture_error(&error);
+            }
+        };
+        scope.bind(run).await;
+    }
+}
+
+async fn cook(job: &Value) -> io::Result<()> {
+    sleep(Duration::from_millis(10)).await;
+    println!("Worker: {} under {:?}", job["wish"], TransactionId::current());
+    match job["wish"].as_str() {
+        Some("hot-dog") => Ok(()),
+        Some(wish) => Err(io::Error::other(format!("out of {wish}"))),
+        None => Err(io::Error::other("an order of nothing")),
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // Yours has a real DSN. Here each event is printed, and then dropped.
+    let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
+        let error = event.exception.last().and_then(|error| error.value.as_deref());
+        println!("Sentry: {:?}, tagged {:?}", error.unwrap_or_default(), event.tags);
+        None
+    });
+    let _sentry = sentry::init(options);
+
+    let (queue, jobs) = unbounded_channel();
+    let shop = Router::new()
+        .route("/orders", post(order))
+        .with_state(queue.clone())
+        .layer(BindTransactionIdLayer::new().hub(Hub::main()));
+
+    for (id, wish) in [("monday-1", "hot-dog"), ("monday-2", "mustard")] {
+        let request = Request::post("/orders").header(X_TRANSACTION_ID, id);
+        let response = shop.clone().oneshot(request.body(Body::from(wish))?).await?;
+        let echoed = response.headers().get(X_TRANSACTION_ID);
+        println!("Shop: {wish:?} answered {}, echoed {echoed:?}", response.status());
+    }
+    // And two from a program that knows of no ID, or has a bug.
+    for job in [json!({ "wish": "relish" }), json!({ "wish": "rye", "transaction_id": "null" })] {
+        queue.send(job.to_string().into_bytes())?;
+    }
+
+    println!("The requests are over; the jobs are not.");
+    drop((shop, queue));
+    work(jobs).await;
+    Ok(())
+}

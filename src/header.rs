@@ -1,0 +1,90 @@
+//! The header that carries the ID: read from a message, and set on one.
+
+use http::header::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{InvalidTransactionId, TransactionId, TransactionIdRule, X_TRANSACTION_ID};
+
+/// A header by its name; without one, [`X_TRANSACTION_ID`], which is a constant: nothing is cloned
+/// for it and nothing dropped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct IdHeader(Option<HeaderName>);
+
+/// What a message says of its ID.
+pub(crate) struct Reading {
+    /// The one ID that all lines agree on: `None` without a line.
+    pub(crate) id: Option<Result<TransactionId, InvalidTransactionId>>,
+    /// Whether there is no second line.
+    pub(crate) is_one_line: bool,
+}
+
+impl IdHeader {
+    pub(crate) fn new(name: HeaderName) -> Self {
+        Self((name != X_TRANSACTION_ID).then_some(name))
+    }
+
+    pub(crate) fn name(&self) -> &HeaderName {
+        static DEFAULT: HeaderName = X_TRANSACTION_ID;
+        self.0.as_ref().unwrap_or(&DEFAULT)
+    }
+
+    fn owned_name(&self) -> HeaderName {
+        self.0.clone().unwrap_or(X_TRANSACTION_ID)
+    }
+
+    pub(crate) fn read(&self, headers: &HeaderMap) -> Reading {
+        // Where the map has as many lines as names, no name has two: this is quicker to ask than
+        // the lines themselves.
+        if headers.len() == headers.keys_len() {
+            let id = headers.get(self.name()).map(TransactionId::try_from);
+            return Reading { id, is_one_line: true };
+        }
+        let lines = headers.get_all(self.name());
+        let id = lines.iter().next().map(|first| match lines.iter().find(|line| *line != first) {
+            Some(other) => Err(InvalidTransactionId::new(TransactionIdRule::OneValue, other.len())),
+            None => first.try_into(),
+        });
+        Reading { id, is_one_line: lines.iter().nth(1).is_none() }
+    }
+
+    /// The valid ID that is there; else `make` makes one, which is left as the only line.
+    pub(crate) fn get_or_set(
+        &self,
+        headers: &mut HeaderMap,
+        make: impl FnOnce() -> TransactionId,
+    ) -> TransactionId {
+        // Where there is no line, as mostly, one look at the map does for both.
+        if let Ok(Entry::Vacant(vacant)) = headers.try_entry(self.owned_name()) {
+            let id = make();
+            let _ = vacant.try_insert(id.header_value().clone());
+            return id;
+        }
+        self.read(headers).id.and_then(Result::ok).unwrap_or_else(|| {
+            let id = make();
+            self.set(headers, &id);
+            id
+        })
+    }
+
+    /// Leaves `id` as the only line.
+    ///
+    /// Here and above, a map fails only where it is full with 32,768 other names, and `insert` would
+    /// panic.
+    pub(crate) fn set(&self, headers: &mut HeaderMap, id: &TransactionId) {
+        let _ = headers.try_insert(self.owned_name(), id.header_value().clone());
+    }
+
+    /// Removes the lines that hold `id`, and leaves all others.
+    pub(crate) fn remove(&self, headers: &mut HeaderMap, id: &TransactionId) {
+        let is_ours = |line: &HeaderValue| line == id.header_value();
+        let lines = headers.get_all(self.name());
+        if !lines.iter().any(is_ours) {
+            return;
+        }
+        let others: Vec<_> = lines.iter().filter(|line| !is_ours(line)).cloned().collect();
+        headers.remove(self.name());
+        for line in others {
+            headers.append(self.name(), line);
+        }
+    }
+}
