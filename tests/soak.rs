@@ -5,6 +5,7 @@
 //! SOAK_REQUESTS=2000000 cargo test --release --test soak -- --nocapture         # minutes
 //! ```
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -29,13 +30,26 @@ use tower_transaction_id::{
 };
 
 const THREADS: usize = 2;
-const AT_ONCE: usize = 64;
+const AT_ONCE: u64 = 64;
+const TENTHS: u64 = 10;
+
+/// What went wrong. A panic would not do: in a handler it is a response like another.
+#[derive(Clone, Default)]
+struct Wrongs(Arc<Mutex<Vec<String>>>);
+
+impl Wrongs {
+    fn check(&self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.0.lock().unwrap().push(what());
+        }
+    }
+}
 
 /// What Sentry was sent. Each message names the request that captured it.
 #[derive(Default)]
 struct Arrived {
     events: AtomicU64,
-    mixed_up: Mutex<Vec<String>>,
+    wrongs: Wrongs,
 }
 
 impl Transport for Arrived {
@@ -45,9 +59,10 @@ impl Transport for Arrived {
             self.events.fetch_add(1, Relaxed);
             let message = event.message.as_deref().unwrap_or_default();
             let tag = event.tags.get("transaction_id").map_or("", String::as_str);
-            if tag.is_empty() || message != tag {
-                self.mixed_up.lock().unwrap().push(format!("{message} under {tag}"));
-            }
+            let is_own = !tag.is_empty() && message == tag;
+            self.wrongs.check(is_own, || format!("event of {message} under {tag}"));
+            let marked = event.tags.get("marked").map_or(tag, String::as_str);
+            self.wrongs.check(marked == tag, || format!("event of {tag} with a tag of {marked}"));
         }
     }
 }
@@ -56,6 +71,7 @@ impl Transport for Arrived {
 #[derive(Clone, Default)]
 struct Shop {
     captured: Arc<AtomicU64>,
+    wrongs: Wrongs,
 }
 
 impl Shop {
@@ -81,10 +97,16 @@ async fn handler(
     headers: HeaderMap,
 ) -> Response {
     let id = headers["x-transaction-id"].to_str().unwrap().to_owned();
-    assert_eq!(TransactionId::current().unwrap(), id.as_str());
+    let check = |place: &str| {
+        let current = TransactionId::current();
+        let is_own = current.as_ref().is_some_and(|current| *current == id.as_str());
+        shop.wrongs.check(is_own, || format!("{place} of {id}, {current:?} is current"));
+    };
+    check("in the handler");
     for _ in 0..events {
         shop.capture(&id);
         tokio::task::yield_now().await;
+        check("after a wait in the handler");
     }
     match what.as_str() {
         "fails" => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -101,7 +123,7 @@ async fn handler(
                     guard.0.capture(&guard.1);
                 }
                 async {
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                     Ok::<_, std::convert::Infallible>(vec![b'x'; 1000])
                 }
             });
@@ -115,10 +137,11 @@ async fn handler(
             // Waited for, so that nothing is under way when all are counted.
             tokio::spawn(task).await.unwrap();
         }
-        "edits" => sentry::configure_scope(|scope| {
-            scope.set_tag("left", "behind");
-            scope.set_tag("transaction_id", "overwritten");
-        }),
+        "edits" => {
+            sentry::configure_scope(|scope| scope.set_tag("marked", &id));
+            shop.capture(&id);
+            sentry::configure_scope(|scope| scope.set_tag("transaction_id", "overwritten"));
+        }
         _ => {}
     }
     StatusCode::OK.into_response()
@@ -154,7 +177,8 @@ impl Random {
     }
 }
 
-const WHATS: [&str; 14] = [
+/// What is asked for, and what the client does meanwhile.
+const WHATS: [&str; 15] = [
     "ok",
     "ok",
     "ok",
@@ -164,11 +188,13 @@ const WHATS: [&str; 14] = [
     "fails",
     "panics",
     "hangs",
-    "cancelled",
     "streams",
     "spawns",
     "spawns",
     "edits",
+    // The client gives up before there is a response, or while its body streams.
+    "cancelled",
+    "left",
 ];
 
 const HEADERS: [Option<&[u8]>; 8] = [
@@ -181,6 +207,9 @@ const HEADERS: [Option<&[u8]>; 8] = [
     Some(b"<script>"),
     Some(b"${jndi:ldap://x}"),
 ];
+
+/// In milliseconds. Nothing takes as long.
+const PATIENCE: u64 = 60_000;
 
 #[derive(Default)]
 struct Counts {
@@ -197,7 +226,13 @@ async fn one_request(
     counts: &Counts,
 ) {
     let what = random.of(&WHATS);
-    let path = if what == "cancelled" { "hangs" } else { what };
+    let (path, expected, patience) = match what {
+        "cancelled" => ("hangs", 504, 5),
+        "left" => ("streams", 200, 4),
+        "hangs" => (what, 504, PATIENCE),
+        "fails" | "panics" => (what, 500, PATIENCE),
+        _ => (what, 200, PATIENCE),
+    };
     let url = format!("http://{address}/{path}/{}", random.below(4));
     let mut request = client.get(url).build().unwrap();
     let header = random.of(&HEADERS);
@@ -233,59 +268,82 @@ async fn one_request(
             _ => assert_eq!(echo.len(), 32),
         }
         let body = response.bytes().await.unwrap();
-        assert!(what != "streams" || status != 200 || body.len() == 5000);
+        // On a machine that is busy, any of them may be late.
+        assert!(status == expected || status == 504, "{status} for {what}");
+        assert!(path != "streams" || status != 200 || body.len() == 5000);
         status
     };
-    let patience = if what == "cancelled" { 5 } else { 10_000 };
     match tokio::time::timeout(Duration::from_millis(patience), sent).await {
         Ok(status) => *counts.answered.lock().unwrap().entry(status).or_default() += 1,
         Err(_) => drop(counts.cancelled.fetch_add(1, Relaxed)),
     }
 }
 
-/// Resident memory in MiB, where the system tells.
+/// Resident memory in KiB, where the system tells.
 fn resident() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * 4096 / (1 << 20))
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+thread_local! {
+    /// The hub of this worker when it started.
+    static OWN_HUB: RefCell<Option<Arc<Hub>>> = const { RefCell::new(None) };
+}
+
+/// A runtime whose threads are looked at when they end: each must be as it was when it started.
+fn runtime(wrongs: Wrongs) -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .on_thread_start(|| OWN_HUB.set(Some(Hub::current())))
+        .on_thread_stop(move || {
+            let hub = Hub::current();
+            let is_own = OWN_HUB.take().is_some_and(|own| Arc::ptr_eq(&own, &hub));
+            wrongs.check(is_own, || "the hub of a thread changed".to_owned());
+            let left = (TransactionId::current(), TransactionId::from_hub(&hub));
+            wrongs.check(left == (None, None), || format!("{left:?} was left on a thread"));
+        })
+        .build()
+        .unwrap()
 }
 
 #[test]
 fn everything_at_once_for_a_long_time() {
     let total: u64 = std::env::var("SOAK_REQUESTS").map_or(12_000, |n| n.parse().unwrap());
-    let arrived = Arc::new(Arrived::default());
+    // In rounds, each with clients of its own: an HTTP/2 connection is closed after a thousand resets
+    // of its own making, to which streams that were given up add.
+    let per_client = total.div_ceil(TENTHS * AT_ONCE).min(100);
+    let rounds = total.div_ceil(per_client * AT_ONCE);
+    let wrongs = Wrongs::default();
+    let arrived = Arc::new(Arrived { wrongs: wrongs.clone(), ..Arrived::default() });
     let options = ClientOptions::new()
         .dsn("https://public@sentry.invalid/1")
         .transport(arrived.clone())
         .add_integration(TransactionIdIntegration::new());
     // Bound to the main hub, as sentry::init does, so that the workers' hubs have it.
     Hub::main().bind_client(Some(Arc::new(options.into())));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .enable_all()
-        .build()
-        .unwrap();
-    let shop = Shop::default();
+    let runtime = runtime(wrongs.clone());
+    let shop = Shop { wrongs: wrongs.clone(), ..Shop::default() };
     let counts = Arc::new(Counts::default());
     let started = Instant::now();
-    let mut memory = Vec::new();
+    let mut tenths = Vec::new();
     runtime.block_on(async {
         let default = serve(BindTransactionIdLayer::new(), shop.clone()).await;
         let base = BindTransactionIdLayer::new().hub(Hub::main());
         let based = serve(base, shop.clone()).await;
-        let http1 = reqwest::Client::builder().no_proxy().build().unwrap();
-        let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
-        let rounds = 10;
         for round in 0..rounds {
-            let per_client = total / rounds / AT_ONCE as u64;
-            let clients = (0..AT_ONCE as u64).map(|client| {
-                let (counts, http) =
-                    (counts.clone(), if client % 2 == 0 { http1.clone() } else { http2.clone() });
+            let http1 = reqwest::Client::builder().no_proxy();
+            let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+            let (http1, http2) = (http1.build().unwrap(), http2.build().unwrap());
+            let clients = (0..AT_ONCE).map(|client| {
+                let counts = counts.clone();
+                let http = if client % 2 == 0 { http1.clone() } else { http2.clone() };
                 let address = if client % 4 < 2 { default } else { based };
                 tokio::spawn(async move {
                     let mut random = Random(round * 1000 + client);
                     for n in 0..per_client {
-                        let n = (round * 1_000 + client) * 10_000_000 + n;
+                        let n = (round * 1_000 + client) * 1_000 + n;
                         one_request(n, &mut random, &http, address, &counts).await;
                     }
                 })
@@ -293,53 +351,52 @@ fn everything_at_once_for_a_long_time() {
             for client in clients.collect::<Vec<_>>() {
                 client.await.unwrap();
             }
-            memory.push(resident());
+            if (round + 1) * TENTHS / rounds > round * TENTHS / rounds {
+                tenths.push((started.elapsed(), resident()));
+            }
         }
         // What was cancelled is dropped when the server notices; wait until nothing more comes.
-        let mut before = 0;
-        while before != arrived.events.load(Relaxed)
-            || shop.captured.load(Relaxed) != arrived.events.load(Relaxed)
-        {
-            before = arrived.events.load(Relaxed);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            assert!(started.elapsed() < Duration::from_secs(3600), "events are missing");
-        }
-        // Whichever worker they run on: nothing was left behind on it.
-        let looks = (0..64).map(|_| {
-            tokio::spawn(async {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                assert_eq!(TransactionId::current(), None);
-                assert_eq!(TransactionId::from_hub(&Hub::current()), None);
-            })
-        });
-        for look in looks.collect::<Vec<_>>() {
-            look.await.unwrap();
+        let mut before = u64::MAX;
+        while before != shop.captured.load(Relaxed) {
+            before = shop.captured.load(Relaxed);
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     });
+    drop(runtime);
 
     let sent = counts.sent.load(Relaxed);
     let answered = counts.answered.lock().unwrap().clone();
     let cancelled = counts.cancelled.load(Relaxed);
-    println!("requests {sent} in {:.0} s", started.elapsed().as_secs_f64());
-    println!("  answered  {answered:?}");
-    println!("  cancelled {cancelled}");
-    println!(
-        "events captured {}, arrived {}",
-        shop.captured.load(Relaxed),
-        arrived.events.load(Relaxed)
-    );
-    println!("resident memory after each tenth, MiB: {memory:?}");
+    let captured = shop.captured.load(Relaxed);
+    let events = arrived.events.load(Relaxed);
+    let wrongs = wrongs.0.lock().unwrap();
+    println!("requests             {sent:>10}");
+    for (status, count) in &answered {
+        println!("  answered with {status}  {count:>10}");
+    }
+    println!("  cancelled          {cancelled:>10}");
+    println!("events captured      {captured:>10}");
+    println!("  arrived            {events:>10}");
+    println!("  wrong in any way   {:>10}", wrongs.len());
+    println!("after      s  resident KiB");
+    for (tenth, (time, resident)) in tenths.iter().enumerate() {
+        let resident = resident.map_or("unknown".to_owned(), |kib| kib.to_string());
+        println!("{:>4} %{:>6.0}{resident:>14}", (tenth + 1) * 10, time.as_secs_f64());
+    }
 
+    assert!(wrongs.is_empty(), "{:?}", wrongs.first());
     assert_eq!(sent, answered.values().sum::<u64>() + cancelled);
     for status in [200, 500, 504] {
         assert!(answered[&status] > 0, "no {status}");
     }
     assert!(cancelled > 0);
-    let mixed_up = arrived.mixed_up.lock().unwrap();
-    assert!(mixed_up.is_empty(), "{} events, such as {:?}", mixed_up.len(), mixed_up.first());
-    assert_eq!(arrived.events.load(Relaxed), shop.captured.load(Relaxed));
-    // The first tenths warm up; what leaks, leaks with every request.
-    if let (Some(Some(warm)), Some(Some(last))) = (memory.get(4), memory.last()) {
-        assert!(*last <= warm + warm / 10 + 16, "{memory:?}");
+    assert_eq!(events, captured);
+    // The first half warms up; what leaks, leaks with every request. The least of some tenths each
+    // time, since what is in use changes from one moment to the next.
+    let least =
+        |tenths: &[(Duration, Option<u64>)]| tenths.iter().filter_map(|tenth| tenth.1).min();
+    if let (Some(warm), Some(last)) = (least(&tenths[3..6]), least(&tenths[7..])) {
+        let allowed = warm + warm / 20 + 4 * 1024;
+        assert!(last <= allowed, "{last} KiB, after {warm} KiB half way");
     }
 }

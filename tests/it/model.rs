@@ -3,21 +3,27 @@
 //! finds what it had before.
 //!
 //! The thread-locals of the library are std's, which `loom` and `shuttle` do not see into. What
-//! they would explore, the order in which threads take turns, is a part of the schedule here.
+//! they would explore, the order in which threads take turns, is a part of the schedule here; and in
+//! each of its rounds the threads run at once.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use futures_util::FutureExt;
+use http::{Request, Response};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sentry::Hub;
-use tower_transaction_id::{BindTransactionIdLayer, InScope, TransactionId, TransactionIdScope};
+use sentry::protocol::Transaction;
+use tower::{Layer, Service, service_fn};
+use tower_transaction_id::{BindTransactionIdLayer, TransactionId, TransactionIdScope};
 
-use crate::support::Sentry;
+use crate::support::{Never, Sentry};
 
 const TASKS: usize = 4;
 const THREADS: usize = 3;
@@ -34,6 +40,12 @@ enum Step {
     DropOther(usize),
     /// Puts a new task in place of a free one: a fork of the current scope.
     Fork(usize, Vec<Step>),
+    /// The same, by way of the server layer, with a base hub that lends its scope.
+    Request(usize, Vec<Step>),
+    /// Changes the scope of the current hub.
+    Mark(u8),
+    /// Keeps the current hub beyond the task.
+    Keep,
 }
 
 /// What the outside does next, on which thread.
@@ -49,26 +61,45 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Panic),
         2 => (0..TASKS).prop_map(Step::PollOther),
         1 => (0..TASKS).prop_map(Step::DropOther),
+        1 => any::<u8>().prop_map(Step::Mark),
+        1 => Just(Step::Keep),
     ];
     let step = leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             (any::<u8>(), vec(inner.clone(), 0..4)).prop_map(|(id, steps)| Step::Run(id, steps)),
-            (0..TASKS, vec(inner, 0..4)).prop_map(|(at, steps)| Step::Fork(at, steps)),
+            (0..TASKS, vec(inner.clone(), 0..4)).prop_map(|(at, steps)| Step::Fork(at, steps)),
+            (0..TASKS, vec(inner, 0..4)).prop_map(|(at, steps)| Step::Request(at, steps)),
         ]
     });
     vec(step, 0..8)
 }
 
-type Task = Pin<Box<InScope<Scripted>>>;
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-#[derive(Default)]
 struct World {
+    layer: BindTransactionIdLayer,
+    requests: AtomicUsize,
     tasks: Mutex<[Option<Task>; TASKS]>,
+    kept: Mutex<Vec<Inside>>,
     /// The first check that failed. Its panic alone could be taken for one that was told.
     failure: Mutex<Option<String>>,
 }
 
 impl World {
+    fn new(sentry: &Sentry) -> Self {
+        Self {
+            layer: BindTransactionIdLayer::new().hub(&sentry.hub),
+            requests: AtomicUsize::default(),
+            tasks: Mutex::default(),
+            kept: Mutex::default(),
+            failure: Mutex::default(),
+        }
+    }
+
+    fn fail(&self, failure: String) {
+        self.failure.lock().unwrap().get_or_insert(failure);
+    }
+
     fn take(&self, at: usize) -> Option<Task> {
         self.tasks.lock().unwrap()[at].take()
     }
@@ -89,34 +120,80 @@ impl World {
         drop(task);
     }
 
-    fn start(self: &Arc<Self>, at: usize, scope: TransactionIdScope, steps: Vec<Step>) {
-        let inside = Inside { id: scope.id().clone(), hub: scope.hub().unwrap().clone() };
+    fn fork(self: &Arc<Self>, at: usize, scope: TransactionIdScope, mark: Mark, steps: Vec<Step>) {
+        let inside = Inside::new(&scope, mark);
         let task = Scripted { steps: steps.into(), inside, world: self.clone() };
+        self.start(at, Box::pin(scope.bind(task)));
+    }
+
+    /// Each request has an ID of its own: one with the ID of the scope it is made in would belong
+    /// to that.
+    fn request(self: &Arc<Self>, at: usize, steps: Vec<Step>) {
+        let id = format!("request-{}", self.requests.fetch_add(1, Relaxed));
+        let world = self.clone();
+        let mut service = self.layer.layer(service_fn(move |request: Request<()>| {
+            let id = (&request.headers()["x-transaction-id"]).try_into().unwrap();
+            let inside = Inside { id, hub: Hub::current(), mark: Mark::default() };
+            let steps = steps.clone().into();
+            Scripted { steps, inside, world: world.clone() }
+                .map(|()| Ok::<_, Never>(Response::new(())))
+        }));
+        let request = Request::builder().header("x-transaction-id", id).body(()).unwrap();
+        let call = service.call(request);
+        self.start(at, Box::pin(call.map(|response| drop(response.unwrap()))));
+    }
+
+    /// Puts a task in a free place. Elsewhere it is dropped, in its scope, and never polled.
+    fn start(&self, at: usize, task: Task) {
         let mut tasks = self.tasks.lock().unwrap();
         if tasks[at].is_none() {
-            tasks[at] = Some(Box::pin(scope.bind(task)));
+            tasks[at] = Some(task);
             return;
         }
         drop(tasks);
-        // Never polled: dropped in its scope all the same.
-        drop(scope.bind(task));
+        drop(task);
     }
 }
 
-/// The model: what is current inside.
+/// What somebody set on the scope of a hub.
+type Mark = Arc<Mutex<Option<u8>>>;
+
+/// The model: what is current inside, and what the scope of its hub holds.
+#[derive(Clone)]
 struct Inside {
     id: TransactionId,
     hub: Arc<Hub>,
+    mark: Mark,
 }
 
 impl Inside {
+    fn new(scope: &TransactionIdScope, mark: Mark) -> Self {
+        Self { id: scope.id().clone(), hub: scope.hub().unwrap().clone(), mark }
+    }
+
+    /// A fork starts with what the hub it came from has.
+    fn mark_of_fork(&self) -> Mark {
+        Arc::new(Mutex::new(*self.mark.lock().unwrap()))
+    }
+
     fn check(&self, world: &World) {
         let current = TransactionId::current();
         let is_own_hub = Arc::ptr_eq(&Hub::current(), &self.hub);
-        let tag = TransactionId::from_hub(&Hub::current());
-        if !is_own_hub || current.as_ref() != Some(&self.id) || tag.as_ref() != Some(&self.id) {
-            let failure = format!("in {}: {current:?}, tag {tag:?}, hub {is_own_hub}", self.id);
-            world.failure.lock().unwrap().get_or_insert(failure);
+        if !is_own_hub || current.as_ref() != Some(&self.id) {
+            world.fail(format!("in {}: {current:?}, hub {is_own_hub}", self.id));
+        }
+        self.check_hub(world);
+    }
+
+    fn check_hub(&self, world: &World) {
+        let mut sheet = Transaction::default();
+        self.hub.configure_scope(|scope| scope.apply_to_transaction(&mut sheet));
+        let tag = sheet.tags.get("transaction_id");
+        let (mark, expected) = (sheet.tags.get("mark"), *self.mark.lock().unwrap());
+        if tag.map(String::as_str) != Some(self.id.as_str())
+            || mark.cloned() != expected.map(|mark| mark.to_string())
+        {
+            world.fail(format!("hub of {} with {expected:?}: {:?}", self.id, sheet.tags));
         }
     }
 
@@ -130,8 +207,7 @@ impl Inside {
                 Step::Panic => std::panic::resume_unwind(Box::new("as told")),
                 Step::Run(id, steps) => {
                     let scope = TransactionIdScope::new(format!("run-{id}").parse().unwrap());
-                    let hub = scope.hub().unwrap().clone();
-                    let inside = Inside { id: scope.id().clone(), hub };
+                    let inside = Inside::new(&scope, self.mark_of_fork());
                     let mut steps = VecDeque::from(steps);
                     let run = catch_unwind(AssertUnwindSafe(|| {
                         scope.run(|| while inside.run(&mut steps, world) {});
@@ -147,8 +223,14 @@ impl Inside {
                     let fork = TransactionIdScope::fork().expect("inside a scope");
                     assert_eq!(fork.id(), &self.id);
                     assert!(!Arc::ptr_eq(fork.hub().unwrap(), &self.hub));
-                    world.start(at, fork, steps);
+                    world.fork(at, fork, self.mark_of_fork(), steps);
                 }
+                Step::Request(at, steps) => world.request(at, steps),
+                Step::Mark(mark) => {
+                    *self.mark.lock().unwrap() = Some(mark);
+                    sentry::configure_scope(|scope| scope.set_tag("mark", mark));
+                }
+                Step::Keep => world.kept.lock().unwrap().push(self.clone()),
             }
             self.check(world);
         }
@@ -209,8 +291,11 @@ impl Worker {
         Self { jobs: Some(jobs), done, thread: Some(thread) }
     }
 
-    fn work(&self, job: impl FnOnce() + Send + 'static) -> Result<(), TestCaseError> {
+    fn start(&self, job: impl FnOnce() + Send + 'static) {
         self.jobs.as_ref().unwrap().send(Box::new(job)).unwrap();
+    }
+
+    fn finish(&self) -> Result<(), TestCaseError> {
         self.done.recv().unwrap().map_err(TestCaseError::fail)
     }
 }
@@ -222,32 +307,52 @@ impl Drop for Worker {
     }
 }
 
+/// What each thread does in a round.
+fn round() -> impl Strategy<Value = [Option<(Act, usize)>; THREADS]> {
+    let act = prop_oneof![4 => Just(Act::Poll), 1 => Just(Act::Drop)];
+    proptest::array::uniform3(proptest::option::of((act, 0..TASKS)))
+}
+
+/// Miri takes a thousand times as long.
+const CASES: u32 = if cfg!(miri) { 5 } else { 2_000 };
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn every_schedule_finds_its_own_scope(
-        scripts in vec(steps(), TASKS),
-        schedule in vec((prop_oneof![4 => Just(Act::Poll), 1 => Just(Act::Drop)], 0..TASKS, 0..THREADS), 0..40),
+        scripts in vec((any::<bool>(), steps()), TASKS),
+        schedule in vec(round(), 0..25),
     ) {
         let sentry = Sentry::new();
         let workers: Vec<_> = (0..THREADS).map(|_| Worker::new(&sentry)).collect();
-        let world = Arc::new(World::default());
-        for (at, script) in scripts.into_iter().enumerate() {
+        let world = Arc::new(World::new(&sentry));
+        for (at, (is_request, script)) in scripts.into_iter().enumerate() {
+            if is_request {
+                world.request(at, script);
+                continue;
+            }
             let id = format!("task-{at}").parse().unwrap();
             let scope = Hub::run(sentry.hub.clone(), || TransactionIdScope::new(id));
-            world.start(at, scope, script);
+            world.fork(at, scope, Mark::default(), script);
         }
-        for (act, at, thread) in schedule {
-            let world = world.clone();
-            workers[thread].work(move || match act {
-                Act::Poll => world.poll(at),
-                Act::Drop => drop(world.take(at)),
-            })?;
+        let end = (0..TASKS).map(|at| [Some((Act::Drop, at)), None, None]);
+        for round in schedule.into_iter().chain(end) {
+            for (worker, act) in workers.iter().zip(round) {
+                let world = world.clone();
+                worker.start(move || match act {
+                    Some((Act::Poll, at)) => world.poll(at),
+                    Some((Act::Drop, at)) => drop(world.take(at)),
+                    None => {}
+                });
+            }
+            for worker in &workers {
+                worker.finish()?;
+            }
         }
-        for at in 0..TASKS {
-            let world = world.clone();
-            workers[at % THREADS].work(move || drop(world.take(at)))?;
+        // Whoever kept a hub still has what he had, whatever used its parts again.
+        for inside in world.kept.lock().unwrap().drain(..) {
+            inside.check_hub(&world);
         }
         prop_assert_eq!(world.failure.lock().unwrap().take(), None);
     }
@@ -257,8 +362,7 @@ proptest! {
 #[test]
 fn lent_scopes_never_mix_whatever_overlaps() {
     use axum::body::Body;
-    use http::{Request, Response};
-    use tower::{Service, ServiceBuilder};
+    use tower::ServiceBuilder;
 
     let sentry = Sentry::new();
     let layer = BindTransactionIdLayer::new().hub(&sentry.hub);
