@@ -171,6 +171,7 @@ impl tower_http::request_id::MakeRequestId for Counter {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "opens a socket")]
 fn generators_of_ones_own_and_of_tower_http_are_held_to_the_rules() {
     story(|_| async {
         let layer = BindTransactionIdLayer::new().make_id(FromQuery);
