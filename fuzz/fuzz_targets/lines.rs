@@ -25,6 +25,6 @@ libfuzzer_sys::fuzz_target!(|input: Input| {
     let (lines, twice, generated, trusted) = input;
     let copies = 1 + usize::from(twice);
     let generated = generated.as_deref();
-    let request = claims::Lines { lines: &lines, copies, generated, trusted };
+    let request = claims::Lines { values: &lines, copies, generated, trusted };
     claims::any_lines(&SENTRY.0, &SENTRY.1, &request);
 });

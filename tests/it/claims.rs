@@ -57,7 +57,7 @@ pub(crate) fn any_value(value: &[u8]) {
 
 /// The lines of a request, each so many times.
 pub(crate) struct Lines<'a> {
-    pub(crate) lines: &'a [Vec<u8>],
+    pub(crate) values: &'a [Vec<u8>],
     pub(crate) copies: usize,
     /// What the generator yields.
     pub(crate) generated: Option<&'a [u8]>,
@@ -77,7 +77,7 @@ impl MakeRequestId for Yields {
 /// Any lines lead to one valid ID: on the request, on the response, and on the event.
 pub(crate) fn any_lines(hub: &Arc<Hub>, kept: &TestTransport, request: &Lines<'_>) {
     let header = |value: &[u8]| HeaderValue::from_bytes(value).ok();
-    let lines: Vec<_> = request.lines.iter().filter_map(|line| header(line)).collect();
+    let lines: Vec<_> = request.values.iter().filter_map(|line| header(line)).collect();
     let generated = request.generated.and_then(header);
     let append_all = |headers: &mut HeaderMap| {
         for line in lines.iter().flat_map(|line| std::iter::repeat_n(line, request.copies)) {

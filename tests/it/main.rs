@@ -7,6 +7,7 @@ mod chains;
 mod claims;
 mod client_failures;
 mod clients;
+mod documents;
 mod hosts;
 mod ids;
 mod middleware;

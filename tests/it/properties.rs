@@ -37,7 +37,7 @@ proptest! {
     ) {
         let sentry = Sentry::new();
         let generated = generated.as_deref();
-        let request = Lines { lines: &lines, copies, generated, trusted };
+        let request = Lines { values: &lines, copies, generated, trusted };
         any_lines(&sentry.hub, &sentry.transport, &request);
     }
 
