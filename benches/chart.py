@@ -44,7 +44,7 @@ def main() -> None:
     height = TOP + len(CASES) * (len(VARIANTS) * BAR + GAP) + 10
     marks = []
     for number, (name, color) in enumerate(VARIANTS.values()):
-        x, y = 20 + number % 2 * 440, 44 + number // 2 * 20
+        x, y = 20 + number % 2 * 480, 44 + number // 2 * 20
         marks.append(f'<rect x="{x}" y="{y}" width="11" height="11" fill="{color}"/>')
         marks.append(f'<text x="{x + 17}" y="{y + 10}">{name}</text>')
     y = TOP
