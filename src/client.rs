@@ -42,7 +42,7 @@ use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
 /// // around all of it, so that its own errors, redirects and retries share the ID too.
 /// let scope = TransactionIdScope::new(TransactionId::mint());
 /// scope.bind(async move {
-///     let request = reqwest::Client::new().get("http://kitchen.internal/orders").build()?;
+///     let request = client.get_ref().get("http://kitchen.internal/orders").build()?;
 ///     let response = client.ready().await?.call(request).await;
 /// #   assert!(response.is_err());
 /// #   Ok::<_, reqwest::Error>(())

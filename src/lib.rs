@@ -1,3 +1,5 @@
+// Of two links of one name the first counts: the README's picture is here one that needs no file.
+#![doc = include_str!("chart.md")]
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
