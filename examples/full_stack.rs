@@ -80,7 +80,7 @@ pub(crate) fn with_full_stack(routes: Router) -> Router {
         .layer(
             BindTransactionIdLayer::new()
                 .hub(Hub::main())
-                .capture_server_errors(Failures::new().statuses([500..=502, 504..=599])),
+                .capture_failures(Failures::new().statuses([500..=502, 504..=599])),
         )
 }
 

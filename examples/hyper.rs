@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     tokio::spawn(serve(listener));
 
     let mut client = ServiceBuilder::new()
-        .layer(InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"])))
+        .layer(InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"])?))
         .service(Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>());
 
     println!("A call that starts the work by itself:");

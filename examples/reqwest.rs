@@ -63,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = Url::parse(&format!("http://{}/", listener.local_addr()?))?;
     tokio::spawn(axum::serve(listener, kitchen).into_future());
 
-    let mut client = client(AllowedHosts::only(["127.0.0.1"]))?;
+    let mut client = client(AllowedHosts::only(["127.0.0.1"])?)?;
     for path in ["order", "moved", "partner"] {
         let url = url.join(path)?;
         let scope = TransactionIdScope::new(TransactionId::mint());

@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     ask(&mut client, TransactionId::mint()).await;
 
     // A client that is told its origin names the host on each request, and the list holds.
-    let hosts = AllowedHosts::only(["127.0.0.1"]);
+    let hosts = AllowedHosts::only(["127.0.0.1"])?;
     let mut client =
         HealthClient::with_origin(InjectTransactionId::new(channel, hosts), url.parse()?);
     ask(&mut client, "evening-shift-1".parse()?).await;

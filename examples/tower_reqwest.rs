@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let kitchen = serve(kitchen).await?;
 
     // The kitchen is ours, and the bakery is not.
-    let hosts = AllowedHosts::only([kitchen.to_string()]);
+    let hosts = AllowedHosts::only([kitchen.to_string()])?;
     let mut client = ServiceBuilder::new()
         .layer(FollowRedirectLayer::new())
         .layer(InjectTransactionIdLayer::new(hosts))

@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use crate::TransactionId;
 
-/// The ID of the request being handled. Take `Option<TransactionId>` where the layer may be
+/// The [current](TransactionId::current) ID. Take `Option<TransactionId>` where the layer may be
 /// missing.
 impl<S: Sync> FromRequestParts<S> for TransactionId {
     type Rejection = MissingTransactionIdLayer;
@@ -29,14 +29,16 @@ impl<S: Sync> OptionalFromRequestParts<S> for TransactionId {
 }
 
 /// The rejection of the [`TransactionId`] extractor: the route is not inside a
-/// [`BindTransactionIdLayer`](crate::BindTransactionIdLayer). Answers `500`.
-#[derive(Clone, Copy, Debug)]
+/// [`BindTransactionIdLayer`](crate::BindTransactionIdLayer), or a middleware between them runs it in
+/// a task that was not bound by [`InScope::fork`](crate::InScope::fork). Answers `500`.
+#[derive(Clone, Debug)]
 pub struct MissingTransactionIdLayer(());
 
 impl fmt::Display for MissingTransactionIdLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "no transaction ID: add `BindTransactionIdLayer` to the Router, as its last layer",
+            "no transaction ID: add `BindTransactionIdLayer` to the Router, as its last layer; where \
+             a middleware spawns the rest as a task, spawn `InScope::fork` of it",
         )
     }
 }

@@ -33,7 +33,7 @@ use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
 ///     AllowedHosts, InjectTransactionIdLayer, TransactionId, TransactionIdScope,
 /// };
 ///
-/// let hosts = AllowedHosts::only(["kitchen.internal"]);
+/// let hosts = AllowedHosts::only(["kitchen.internal"])?;
 /// let mut client = ServiceBuilder::new()
 ///     .layer(InjectTransactionIdLayer::new(hosts))
 ///     .service(reqwest::Client::new());
@@ -70,7 +70,7 @@ use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
 ///
 /// reqwest follows redirects below this layer, and sends our header to whichever host it is led to.
 /// Where that can be somebody else's, set `redirect::Policy::none()`, or a policy that
-/// [stops there](AllowedHosts::allows_url). tower-http's `FollowRedirect` **outside** this layer has
+/// stops there (`AllowedHosts::allows_url`). tower-http's `FollowRedirect` **outside** this layer has
 /// each hop decided anew.
 ///
 /// # Sentry
@@ -109,7 +109,7 @@ impl<C> InjectTransactionIdLayer<C> {
     }
 }
 
-impl<C: Clone> InjectTransactionIdLayer<C> {
+impl<C: Capture> InjectTransactionIdLayer<C> {
     /// The header to set, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
     pub fn header_name(self, header_name: HeaderName) -> Self {
@@ -128,8 +128,9 @@ impl<C: Clone> InjectTransactionIdLayer<C> {
     /// ```
     /// use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};
     ///
-    /// let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["kitchen.internal"]))
+    /// let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["kitchen.internal"])?)
     ///     .capture_failures(Failures::new());
+    /// # Ok::<(), tower_transaction_id::InvalidHost>(())
     /// ```
     #[must_use]
     pub fn capture_failures<K>(

@@ -49,8 +49,8 @@ impl Failures {
         })
     }
 
-    /// For a service whose errors are boxed: anything inside tower's `Timeout`, `Buffer` or
-    /// `LoadShed`.
+    /// For a service whose errors are boxed, such as tower's `Timeout`, `Buffer` or `LoadShed` inside
+    /// of the layer.
     #[must_use]
     pub fn boxed_errors(self) -> Failures<BoxedErrors> {
         Failures { rules: self.rules, kind: PhantomData }
@@ -158,7 +158,7 @@ pub(crate) mod sealed {
     use super::{Arc, Error, Rules};
 
     #[allow(unreachable_pub, private_interfaces)] // public in name only: nobody can implement it
-    pub trait Capture {
+    pub trait Capture: Clone {
         fn rules(&self) -> Option<&Arc<Rules>>;
     }
 

@@ -1,5 +1,7 @@
 //! Who may see the ID: the hosts that the client layer adds it for.
 
+use std::error::Error;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -11,12 +13,13 @@ use std::sync::Arc;
 /// ```
 /// use tower_transaction_id::AllowedHosts;
 ///
-/// let hosts = AllowedHosts::only(["kitchen.internal", ".svc.cluster.local", "10.0.0.7:8080"]);
+/// let hosts = AllowedHosts::only(["kitchen.internal", ".svc.cluster.local", "10.0.0.7:8080"])?;
 /// assert!(hosts.allows("Kitchen.Internal", Some(8080)));
 /// assert!(hosts.allows("grill.svc.cluster.local", None));
 /// assert!(!hosts.allows("svc.cluster.local", None));
 /// assert!(!hosts.allows("kitchen.internal.evil.test", None));
 /// assert!(!hosts.allows("10.0.0.7", Some(22)));
+/// # Ok::<(), tower_transaction_id::InvalidHost>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct AllowedHosts(Option<Arc<[HostRule]>>);
@@ -39,16 +42,21 @@ impl AllowedHosts {
     ///   request that names none is its scheme's.
     ///
     /// Case and one trailing dot do not matter. Names beyond ASCII are written in Punycode, as
-    /// they are sent. An entry of any other form, such as a URL, matches nothing; with the
-    /// feature `tracing` a warning says so.
-    #[must_use]
-    pub fn only<I>(hosts: I) -> Self
+    /// they are sent.
+    ///
+    /// # Errors
+    ///
+    /// The first entry of any other form, such as a URL or `*.internal`: it would match nothing, and
+    /// the ID would never arrive where it was meant to.
+    pub fn only<I>(hosts: I) -> Result<Self, InvalidHost>
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let rules = hosts.into_iter().filter_map(|host| HostRule::parse(host.as_ref()));
-        Self(Some(rules.collect()))
+        let parse = |host: I::Item| {
+            HostRule::parse(host.as_ref()).ok_or_else(|| InvalidHost(host.as_ref().into()))
+        };
+        Ok(Self(Some(hosts.into_iter().map(parse).collect::<Result<_, _>>()?)))
     }
 
     /// Whether a request to `host` on `port` may carry the ID. An IPv6 address may have brackets.
@@ -64,7 +72,7 @@ impl AllowedHosts {
     /// ```
     /// use tower_transaction_id::AllowedHosts;
     ///
-    /// let hosts = AllowedHosts::only(["kitchen.internal"]);
+    /// let hosts = AllowedHosts::only(["kitchen.internal"])?;
     /// let policy = reqwest::redirect::Policy::custom(move |attempt| {
     ///     if hosts.allows_url(attempt.url()) {
     ///         reqwest::redirect::Policy::default().redirect(attempt)
@@ -72,6 +80,7 @@ impl AllowedHosts {
     ///         attempt.stop()
     ///     }
     /// });
+    /// # Ok::<(), tower_transaction_id::InvalidHost>(())
     /// ```
     #[cfg(feature = "reqwest")]
     #[must_use]
@@ -93,6 +102,31 @@ impl AllowedHosts {
     }
 }
 
+/// An entry of [`AllowedHosts::only`] that is no host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidHost(Box<str>);
+
+impl InvalidHost {
+    /// The entry, as it was given.
+    #[must_use]
+    pub fn entry(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InvalidHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is no host: give a name (kitchen.internal), a suffix (.svc.cluster.local) or an IP \
+             address, with a port or without",
+            self.0
+        )
+    }
+}
+
+impl Error for InvalidHost {}
+
 #[derive(Clone, Debug)]
 struct HostRule {
     pattern: Pattern,
@@ -109,15 +143,6 @@ enum Pattern {
 
 impl HostRule {
     fn parse(entry: &str) -> Option<Self> {
-        let rule = Self::parse_parts(entry);
-        #[cfg(feature = "tracing")]
-        if rule.is_none() {
-            tracing::warn!(entry, "no host, so the transaction ID will never be sent to it");
-        }
-        rule
-    }
-
-    fn parse_parts(entry: &str) -> Option<Self> {
         // An IPv6 address may stand without brackets, and then has no port.
         if let Ok(ip) = entry.parse() {
             return Some(Self { pattern: Pattern::Ip(ip), port: None });

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sentry::protocol::Transaction;
-use sentry::{Client, Hub, Scope};
+use sentry::{Client, Hub, Scope, TransactionOrSpan};
 
 use crate::scope::hub_is_alive;
 use crate::{TAG, TransactionId};
@@ -18,12 +18,15 @@ pub(crate) struct BaseHub {
 }
 
 impl BaseHub {
-    /// `None` for a hub without a client.
+    /// `None` for a hub without a client. A span that is active now is no parent of requests to come.
     pub(crate) fn new(hub: impl AsRef<Hub>) -> Option<Self> {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let hub = Hub::new_from_top(hub);
         let client = hub.client()?;
-        let scope = hub.configure_scope(|scope| scope.clone());
+        let scope = hub.configure_scope(|scope| {
+            scope.set_span(None);
+            scope.clone()
+        });
         Some(Self { client, scope, key: KEYS.fetch_add(1, Relaxed) })
     }
 
@@ -54,6 +57,12 @@ impl BaseHub {
         Arc::make_mut(scope).set_tag(TAG, id.as_str());
         Hub::new(Some(Arc::clone(&self.client)), Arc::clone(scope))
     }
+}
+
+/// The active span of `hub`. A fork tells it, since another thread may be changing the scope of the
+/// hub itself.
+pub(crate) fn span_of(hub: impl AsRef<Hub>) -> Option<TransactionOrSpan> {
+    Hub::new_from_top(hub).configure_scope(|scope| scope.get_span())
 }
 
 /// Where the current hub has an enabled client.

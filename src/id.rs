@@ -34,9 +34,10 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 /// 1 to 200 bytes of `A-Z a-z 0-9 - _ . : + / = @ ~`, with at least one letter or digit other
 /// than `0`, without `..` and without `://`, and not one of the placeholders `undefined`, `null`,
 /// `nan`, `none` and `nil` in any case. UUIDs in their usual spellings, ULIDs, nginx's
-/// `$request_id`, AWS's `Root=1-…` and W3C trace IDs all pass. What passes is safe in a log line, in
-/// HTML text, in JSON and in Sentry's search. The length is
-/// [Sentry's limit for a tag](https://docs.sentry.io/platforms/rust/enriching-events/tags/).
+/// `$request_id`, AWS's `Root=1-…` (but not its list with `;`) and W3C trace IDs all pass. What passes
+/// is safe in a log line, in HTML text, in JSON and in Sentry's search. The length is
+/// [Sentry's limit for a tag](https://docs.sentry.io/platforms/rust/enriching-events/tags/). A change
+/// of these rules would be a breaking change of this crate.
 ///
 /// ```
 /// use tower_transaction_id::TransactionId;
@@ -54,7 +55,8 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 /// # Cost
 ///
 /// A clone counts a reference and copies nothing. An ID that was read from a request shares the
-/// buffer of that request's headers: a long-lived store of IDs should keep strings.
+/// buffer of that request's headers, which are kept for as long as it is: a long-lived store of IDs
+/// should hold strings. [`TransactionIdScope::fork`](crate::TransactionIdScope::fork) makes a copy.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransactionId(HeaderValue);
 
@@ -68,7 +70,22 @@ impl TransactionId {
     /// tells neither time nor host. One allocation.
     #[must_use]
     pub fn mint() -> Self {
-        Self::from(Uuid::new_v4())
+        Self::from_uuid(Uuid::new_v4())
+    }
+
+    fn from_uuid(uuid: Uuid) -> Self {
+        let mut digits = [0; uuid::fmt::Simple::LENGTH];
+        uuid.simple().encode_lower(&mut digits);
+        // An owner is counted from the start, while other buffers allocate on their first clone.
+        let digits = Bytes::from_owner(digits);
+        Self(
+            HeaderValue::from_maybe_shared(digits).expect("hexadecimal digits make a header value"),
+        )
+    }
+
+    /// The same ID in a buffer of its own.
+    pub(crate) fn unshared(&self) -> Self {
+        HeaderValue::from_bytes(self.0.as_bytes()).map_or_else(|_| self.clone(), Self)
     }
 
     /// The ID as text.
@@ -85,18 +102,16 @@ impl TransactionId {
     }
 }
 
-/// In 32 lower-case hexadecimal digits. The nil UUID identifies nothing: in its place an ID is
-/// minted.
-impl From<Uuid> for TransactionId {
-    fn from(uuid: Uuid) -> Self {
-        let uuid = if uuid.is_nil() { Uuid::new_v4() } else { uuid };
-        let mut digits = [0; uuid::fmt::Simple::LENGTH];
-        uuid.simple().encode_lower(&mut digits);
-        // An owner is counted from the start, while other buffers allocate on their first clone.
-        let digits = Bytes::from_owner(digits);
-        Self(
-            HeaderValue::from_maybe_shared(digits).expect("hexadecimal digits make a header value"),
-        )
+/// In 32 lower-case hexadecimal digits. Only the nil UUID is no ID.
+impl TryFrom<Uuid> for TransactionId {
+    type Error = InvalidTransactionId;
+
+    fn try_from(uuid: Uuid) -> Result<Self, Self::Error> {
+        if uuid.is_nil() {
+            let len = uuid::fmt::Simple::LENGTH;
+            return Err(InvalidTransactionId::new(TransactionIdRule::Meaning, len));
+        }
+        Ok(Self::from_uuid(uuid))
     }
 }
 
@@ -229,7 +244,7 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
 /// use tower_transaction_id::{TransactionId, TransactionIdRule};
 ///
 /// let why = "<script>".parse::<TransactionId>().unwrap_err();
-/// assert_eq!((why.rule(), why.len()), (TransactionIdRule::Bytes, 8));
+/// assert_eq!((why.rule(), why.value_len()), (TransactionIdRule::Bytes, 8));
 /// assert!(!why.to_string().contains("script"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,8 +267,7 @@ impl InvalidTransactionId {
 
     /// The length of the value in bytes; of several header lines, that of the first that differs.
     #[must_use]
-    #[allow(clippy::len_without_is_empty)] // the length of what was refused, not a container's
-    pub fn len(&self) -> usize {
+    pub fn value_len(&self) -> usize {
         usize::try_from(self.len).unwrap_or(usize::MAX)
     }
 }

@@ -1,16 +1,61 @@
 //! The failure of an inbound request, as an event.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, Method, Request, StatusCode};
 use sentry::protocol::{Event, Level, Request as EventRequest, TraceContext, Url};
-use sentry::{Hub, TransactionContext};
+use sentry::{Hub, Scope, TransactionContext};
 
 use crate::failures::{Rules, is_grpc};
-use crate::report::{PEER_TAG, event_from, fingerprint, response_context};
+use crate::hubs::span_of;
+use crate::report::{
+    PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, hides_a_failure, mechanism,
+    response_context,
+};
 use crate::urls::without_secrets;
-use crate::{TransactionId, TransactionIdScope};
+use crate::{TAG, TransactionId, TransactionIdScope};
+
+/// What is noted while a request is handled, for the report of its failure.
+#[derive(Default)]
+pub(crate) struct Notes {
+    /// Set by the first event that makes a report superfluous.
+    is_reported: AtomicBool,
+    /// Of the span that the request is handled in, which is over when the report is made.
+    trace: OnceLock<TraceContext>,
+}
+
+impl Notes {
+    /// Takes note of the events that pass through `scope`, and through scopes forked from it, but
+    /// for those of a work of its own that was begun inside.
+    pub(crate) fn watch(self: &Arc<Self>, scope: &mut Scope, id: TransactionId) {
+        let notes = Arc::clone(self);
+        scope.add_event_processor(move |event| {
+            if event.tags.get(TAG).is_some_and(|tag| id == tag.as_str()) {
+                notes.note_event(&event);
+            }
+            Some(event)
+        });
+    }
+
+    /// Takes note of an event of this request.
+    pub(crate) fn note_event(&self, event: &Event<'_>) {
+        if hides_a_failure(event) {
+            self.is_reported.store(true, Relaxed);
+        }
+    }
+
+    /// Takes note of the first span that is active on `hub`.
+    pub(crate) fn note_span(&self, hub: impl AsRef<Hub>) {
+        if self.trace.get().is_none()
+            && let Some(span) = span_of(hub)
+        {
+            let _ = self.trace.set(span.get_trace_context());
+        }
+    }
+}
 
 /// An inbound request whose failure is worth an event.
 pub(crate) struct InboundCall {
@@ -20,14 +65,15 @@ pub(crate) struct InboundCall {
     /// Whether `route` is one of a few, rather than the path that a client chose.
     is_route: bool,
     url: Option<Url>,
-    /// The trace that the request continues.
+    /// The headers of the trace that the request is part of.
     sentry_trace: Option<String>,
+    baggage: Option<String>,
+    has_waited: bool,
 }
 
 impl InboundCall {
     pub(crate) fn new<B>(request: &Request<B>, rules: &Arc<Rules>) -> Self {
         let matched = matched_route(request);
-        let sentry_trace = request.headers().get("sentry-trace");
         Self {
             rules: Arc::clone(rules),
             method: request.method().clone(),
@@ -35,7 +81,20 @@ impl InboundCall {
             is_route: matched.is_some() || is_grpc(request.headers()),
             route: matched.unwrap_or_else(|| request.uri().path().to_owned()),
             url: inbound_url(request),
-            sentry_trace: sentry_trace.and_then(|trace| trace.to_str().ok()).map(str::to_owned),
+            sentry_trace: text(request, "sentry-trace").map(str::to_owned),
+            baggage: text(request, "baggage").map(str::to_owned),
+            has_waited: false,
+        }
+    }
+
+    /// The request waits for something, and so it is in the span of a layer such as `SentryHttpLayer`,
+    /// which takes it off the scope again before there is a response.
+    pub(crate) fn wait(&mut self, scope: &TransactionIdScope) {
+        if !self.has_waited
+            && let (Some(notes), Some(hub)) = (scope.notes(), scope.hub())
+        {
+            self.has_waited = true;
+            notes.note_span(hub);
         }
     }
 
@@ -69,7 +128,10 @@ impl InboundCall {
 
     /// Reports the error of the inner service.
     pub(crate) fn failed(self, scope: &TransactionIdScope, error: &(dyn Error + 'static)) {
-        let (event, root) = event_from(error);
+        let (mut event, root) = event_from(error);
+        if let Some(exception) = event.exception.values.last_mut() {
+            exception.mechanism = Some(mechanism(SERVER_MECHANISM));
+        }
         self.capture(scope, event, root);
     }
 
@@ -94,15 +156,26 @@ impl InboundCall {
     /// One issue for each route and outcome, whatever IDs the events carry. Without a route, Sentry's
     /// own grouping knows better than a path that holds an order's number.
     fn capture(self, scope: &TransactionIdScope, mut event: Event<'static>, outcome: String) {
-        let Some(hub) = scope.hub().filter(|_| !scope.is_reported()) else { return };
+        let Some(hub) = scope.hub() else { return };
+        let notes = scope.notes();
+        if notes.is_some_and(|notes| notes.is_reported.load(Relaxed)) {
+            return;
+        }
         let name = format!("{} {}", self.method, self.route);
-        event.logger = Some("tower_transaction_id".to_owned());
-        // On a fork, so that whoever knows better comes first: what the handler set on its scope,
-        // and how sentry-tower describes requests.
-        let hub = Hub::new_from_top(hub);
-        let has_span = hub.configure_scope(|scope| scope.get_span().is_some());
-        if !has_span {
-            event.contexts.insert("trace".to_owned(), self.trace(&name).into());
+        // An active span knows best. Without any of these the trace is that of the process, as it is
+        // for all else that the request captured.
+        if span_of(hub).is_none()
+            && let Some(trace) = notes.and_then(|notes| notes.trace.get())
+        {
+            let TraceContext { trace_id, span_id, parent_span_id, ref op, .. } = *trace;
+            let op = op.clone();
+            let trace =
+                TraceContext { trace_id, span_id, parent_span_id, op, ..Default::default() };
+            event.contexts.insert("trace".to_owned(), trace.into());
+        } else if let Some(trace) =
+            continued_trace(hub, self.sentry_trace.as_deref(), self.baggage.as_deref())
+        {
+            event.contexts.insert("trace".to_owned(), trace.into());
         }
         let request = EventRequest {
             method: Some(self.method.to_string()),
@@ -111,33 +184,49 @@ impl InboundCall {
         };
         let grouping =
             self.is_route.then(|| fingerprint(["http.server".to_owned(), name.clone(), outcome]));
-        hub.configure_scope(|scope| {
-            scope.add_event_processor(move |mut event| {
+        let id = scope.id().clone();
+        scope.run(|| {
+            capture(hub, event, grouping, move |event| {
+                // Under the ID that was echoed, whatever a handler calls by the name of the tag.
+                event.tags.insert(TAG.to_owned(), id.to_string());
                 event.request.get_or_insert_with(|| request.clone());
                 event.transaction.get_or_insert_with(|| name.clone());
-                if let Some(grouping) =
-                    grouping.clone().filter(|_| *event.fingerprint == ["{{ default }}"])
-                {
-                    event.fingerprint = grouping;
-                }
-                Some(event)
             });
         });
-        scope.run(|| hub.capture_event(event));
     }
+}
 
-    /// The request's own trace, or else one of its own: by that of the process, Sentry would tie
-    /// strangers together.
-    fn trace(&self, name: &str) -> TraceContext {
-        let headers = self.sentry_trace.iter().map(|trace| ("sentry-trace", trace.as_str()));
-        let trace = TransactionContext::continue_from_headers(name, "http.server", headers);
-        TraceContext {
-            trace_id: trace.trace_id(),
-            span_id: trace.span_id(),
-            op: Some("http.server".to_owned()),
-            ..TraceContext::default()
-        }
-    }
+fn text<'a, B>(request: &'a Request<B>, header: &str) -> Option<&'a str> {
+    request.headers().get(header)?.to_str().ok()
+}
+
+/// The trace that a request brought, if the client's options let it be continued.
+fn continued_trace(
+    hub: &Hub,
+    sentry_trace: Option<&str>,
+    baggage: Option<&str>,
+) -> Option<TraceContext> {
+    let headers = [("sentry-trace", sentry_trace?), ("baggage", baggage.unwrap_or_default())];
+    let context = TransactionContext::continue_from_headers("", "http.server", headers);
+    // Never finished, and so never sent: only the client knows whose traces are continued.
+    let trace = hub.start_transaction(context).get_trace_context();
+    // One that is not continued has no parent.
+    trace.parent_span_id.is_some().then_some(trace)
+}
+
+/// The `sentry-trace` of a request, if the client's options let it be continued.
+#[cfg(feature = "tower-http")]
+pub(crate) fn sentry_trace<'a, B>(hub: &Hub, request: &'a Request<B>) -> Option<&'a str> {
+    let sentry_trace = text(request, "sentry-trace");
+    continued_trace(hub, sentry_trace, text(request, "baggage"))?;
+    sentry_trace
+}
+
+/// The method and the route of a request; where the route is not known, its path.
+#[cfg(feature = "tower-http")]
+pub(crate) fn name_of<B>(request: &Request<B>) -> String {
+    let route = matched_route(request);
+    format!("{} {}", request.method(), route.as_deref().unwrap_or(request.uri().path()))
 }
 
 /// The route that axum matched.

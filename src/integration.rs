@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sentry::protocol::{Context, Event, Map, Value};
 use sentry::{ClientOptions, Integration};
 
-use crate::report::hides_a_failure;
 use crate::scope::with_current;
 use crate::{InvalidTransactionId, TAG, TransactionId};
 
@@ -29,7 +28,7 @@ use crate::{InvalidTransactionId, TAG, TransactionId};
 ///
 /// The [table of the crate](crate#sentry) tells which telemetry has the ID without it, and which
 /// only with it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TransactionIdIntegration(());
 
 impl TransactionIdIntegration {
@@ -84,8 +83,8 @@ impl Integration for TransactionIdIntegration {
                 if let Some(origin) = scope.origin() {
                     event.contexts.entry(TAG.to_owned()).or_insert_with(|| origin.context());
                 }
-                if hides_a_failure(&event) {
-                    scope.note_reported();
+                if let Some(notes) = scope.notes() {
+                    notes.note_event(&event);
                 }
             });
         }
@@ -118,7 +117,7 @@ impl Origin {
         match self {
             Self::Minted(Some(Refusal::Invalid(why))) => {
                 set("refused", why.rule().to_string().into());
-                set("refused_length", why.len().into());
+                set("refused_length", why.value_len().into());
             }
             Self::Minted(Some(Refusal::Untrusted)) => {
                 set("refused", "not trusted".into());

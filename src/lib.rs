@@ -30,7 +30,7 @@ pub use crate::axum::MissingTransactionIdLayer;
 pub use crate::body::ResponseBody;
 pub use crate::client::{InjectTransactionId, InjectTransactionIdLayer};
 pub use crate::failures::{BoxedErrors, Capture, CapturesErrors, ConcreteErrors, Failures};
-pub use crate::hosts::AllowedHosts;
+pub use crate::hosts::{AllowedHosts, InvalidHost};
 pub use crate::id::{
     InvalidTransactionId, MakeTransactionId, MintTransactionId, TAG, TransactionId,
     TransactionIdRule, X_TRANSACTION_ID,
@@ -41,7 +41,7 @@ pub use crate::scope::{InScope, TransactionIdScope};
 pub use crate::server::{BindTransactionId, BindTransactionIdLayer};
 #[cfg(feature = "tower-http")]
 pub use crate::tower_http::{FromMakeRequestId, MakeTransactionIdSpan};
-pub use crate::trust::Trust;
+pub use crate::trust::{RequestHead, Trust};
 
 /// The futures of both layers, for code that has to name them.
 pub mod future {

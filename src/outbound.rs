@@ -1,21 +1,21 @@
 //! What an outbound request leaves in Sentry: a breadcrumb, a span and, where it fails, an event.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use sentry::protocol::{
-    Breadcrumb, Event, Exception, Level, Map, Mechanism, Request as EventRequest, SpanStatus, Url,
-    Value,
+    Breadcrumb, Event, Exception, Level, Map, Request as EventRequest, SpanStatus, Url, Value,
 };
 use sentry::{Hub, Span};
 
 use crate::failures::{Rules, grpc_code, is_grpc};
 use crate::header::IdHeader;
+use crate::hubs::span_of;
 use crate::report::{
-    CLIENT_MECHANISM, PEER_TAG, event_from, fingerprint, peer_id, response_context,
+    CLIENT_MECHANISM, Fingerprint, PEER_TAG, capture, event_from, fingerprint, mechanism, peer_id,
+    response_context,
 };
 use crate::scope::with_current;
 use crate::urls::scrub;
@@ -61,9 +61,7 @@ impl OutboundCall {
         wanted: &Wanted<'_>,
     ) -> Option<Box<Self>> {
         let hub = Hub::current();
-        // A fork tells the span, since another thread may be changing the scope of the hub itself.
-        let parent = wanted.span.then(|| Hub::new_from_top(&hub));
-        let parent = parent.and_then(|hub| hub.configure_scope(|scope| scope.get_span()));
+        let parent = if wanted.span { span_of(&hub) } else { None };
         if !wanted.breadcrumb && wanted.rules.is_none() && parent.is_none() {
             return None;
         }
@@ -122,8 +120,8 @@ impl OutboundCall {
         };
         let exception =
             Exception { ty: "Error".into(), value: Some(message.clone()), ..Exception::default() };
+        let grouping = self.fingerprint(message.clone());
         let mut event = Event {
-            fingerprint: self.fingerprint(message.clone()),
             message: Some(message),
             exception: vec![exception].into(),
             level: Level::Error,
@@ -133,7 +131,7 @@ impl OutboundCall {
         if let Some(peer) = peer_id(headers, &self.header, self.id.as_ref()) {
             event.tags.insert(PEER_TAG.to_owned(), peer.to_string());
         }
-        self.capture(event);
+        self.capture(event, grouping);
     }
 
     /// `error` is `None` where its type cannot be read.
@@ -142,26 +140,22 @@ impl OutboundCall {
         let reason = error.map(|error| scrub(&error.to_string()));
         self.end(&Outcome::Failed(reason.as_deref().unwrap_or("error")));
         if let (Some(error), Some(_)) = (error, rules) {
-            let (mut event, root) = event_from(error);
-            event.fingerprint = self.fingerprint(root);
-            self.capture(event);
+            let (event, root) = event_from(error);
+            self.capture(event, self.fingerprint(root));
         }
     }
 
     /// One issue for each method, host and outcome.
-    fn fingerprint(&self, outcome: String) -> Cow<'static, [Cow<'static, str>]> {
+    fn fingerprint(&self, outcome: String) -> Fingerprint {
         let url = Url::parse(&self.url).ok();
         let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
         let name = format!("{} {host}", self.method);
         fingerprint(["http.client".to_owned(), name, outcome])
     }
 
-    fn capture(&self, mut event: Event<'static>) {
-        // Handled: the caller has the error, and a release is not to count it as a crash.
-        let mechanism =
-            Mechanism { ty: CLIENT_MECHANISM.into(), handled: Some(true), ..Mechanism::default() };
+    fn capture(&self, mut event: Event<'static>, grouping: Fingerprint) {
         if let Some(exception) = event.exception.values.last_mut() {
-            exception.mechanism = Some(mechanism);
+            exception.mechanism = Some(mechanism(CLIENT_MECHANISM));
         }
         let url = Url::parse(&self.url).ok();
         let method = Some(self.method.to_string());
@@ -169,7 +163,7 @@ impl OutboundCall {
         if let Some(id) = &self.id {
             event.tags.insert(TAG.to_owned(), id.to_string());
         }
-        self.hub.capture_event(event);
+        capture(&self.hub, event, Some(grouping), |_| ());
     }
 
     /// Finishes the span and leaves the breadcrumb.

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::panic::RefUnwindSafe;
+use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use sentry::protocol::{Event, Exception, Level, ResponseContext};
+use sentry::Hub;
+use sentry::protocol::{Event, Exception, Level, Mechanism, ResponseContext};
 
 use crate::TransactionId;
 use crate::header::IdHeader;
@@ -13,8 +16,9 @@ use crate::urls::scrub;
 /// The tag of another valid ID that a response brought back.
 pub(crate) const PEER_TAG: &str = "peer_transaction_id";
 
-/// The mechanism of the client layer's events, named as Sentry's own HTTP clients name theirs.
+/// The mechanisms of the events of both layers, named as Sentry names those of its own.
 pub(crate) const CLIENT_MECHANISM: &str = "auto.http.client.tower";
+pub(crate) const SERVER_MECHANISM: &str = "auto.http.tower";
 
 /// Whether `event`, seen in a request, stands for its failure: an error or worse, unless it only
 /// reports that a call to another service failed, which the request may have survived.
@@ -46,9 +50,41 @@ pub(crate) fn peer_id(
     header.read(headers).id?.ok().filter(|peer| Some(peer) != ours)
 }
 
+/// How the event of an error came about. Handled: whoever called has the error, and the release is not
+/// to count it as a crash.
+pub(crate) fn mechanism(ty: &str) -> Mechanism {
+    Mechanism { ty: ty.to_owned(), handled: Some(true), ..Mechanism::default() }
+}
+
 /// What Sentry groups by, in place of texts that hold IDs.
-pub(crate) fn fingerprint(parts: [String; 3]) -> Cow<'static, [Cow<'static, str>]> {
+pub(crate) type Fingerprint = Cow<'static, [Cow<'static, str>]>;
+
+pub(crate) fn fingerprint(parts: [String; 3]) -> Fingerprint {
     Cow::Owned(parts.map(Cow::Owned).into())
+}
+
+/// Captures `event` on a fork of `hub` whose scope has had its say before `complete` has: whoever
+/// set something on it knows better.
+pub(crate) fn capture(
+    hub: &Arc<Hub>,
+    mut event: Event<'static>,
+    grouping: Option<Fingerprint>,
+    complete: impl Fn(&mut Event<'static>) + Send + Sync + RefUnwindSafe + 'static,
+) {
+    event.logger = Some("tower_transaction_id".to_owned());
+    let hub = Hub::new_from_top(hub);
+    hub.configure_scope(|scope| {
+        scope.add_event_processor(move |mut event| {
+            if let Some(grouping) =
+                grouping.clone().filter(|_| *event.fingerprint == ["{{ default }}"])
+            {
+                event.fingerprint = grouping;
+            }
+            complete(&mut event);
+            Some(event)
+        });
+    });
+    hub.capture_event(event);
 }
 
 pub(crate) fn response_context(status: StatusCode) -> ResponseContext {

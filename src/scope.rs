@@ -9,8 +9,6 @@ use std::fmt;
 use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use http_body::{Body, Frame, SizeHint};
@@ -18,8 +16,8 @@ use pin_project_lite::pin_project;
 use sentry::{Hub, HubSwitchGuard, Scope};
 
 use crate::hubs::{BaseHub, fork_current};
+use crate::inbound::Notes;
 use crate::integration::Origin;
-use crate::report::hides_a_failure;
 use crate::spares;
 use crate::{TAG, TransactionId};
 
@@ -86,9 +84,8 @@ pub(crate) struct Inner {
     hub: Option<Arc<Hub>>,
     /// Where the server or the client layer opened it.
     origin: Option<Origin>,
-    /// Set by the first event that makes a report of the request's failure superfluous; only
-    /// where failures are captured.
-    reported: Option<Arc<AtomicBool>>,
+    /// For the report of the request's failure; only where failures are captured.
+    notes: Option<Arc<Notes>>,
     /// The scope that `hub` has of its base, for as long as nobody changes it.
     lent: Option<Arc<Scope>>,
     /// The base hub that `lent` came from.
@@ -98,7 +95,7 @@ pub(crate) struct Inner {
 impl Inner {
     fn new(base: Option<u64>) -> Self {
         let id = TransactionId::PLACEHOLDER;
-        Self { id, hub: None, origin: None, reported: None, lent: None, base }
+        Self { id, hub: None, origin: None, notes: None, lent: None, base }
     }
 
     pub(crate) fn base(&self) -> Option<u64> {
@@ -122,18 +119,18 @@ impl Inner {
     /// Makes the hub that `opening` asks for.
     fn fill(&mut self, opening: &Opening<'_>) {
         self.origin = opening.origin;
-        self.reported = opening.watch.then(Arc::default);
+        self.notes = opening.watch.then(Arc::default);
         let prepare = |scope: &mut Scope| {
             scope.set_tag(TAG, self.id.as_str());
             if let Some(upstream) = &opening.upstream {
                 scope.set_tag(UPSTREAM_TAG, upstream.as_str());
             }
-            if let Some(reported) = self.reported.clone() {
-                watch(scope, self.id.clone(), reported);
+            if let Some(notes) = &self.notes {
+                notes.watch(scope, self.id.clone());
             }
         };
         let hub = match opening.base {
-            Some(base) if !base.is_enabled() => None,
+            Some(base) if !base.is_enabled() => fork_current(prepare),
             Some(base) if opening.upstream.is_some() || opening.watch => Some(base.fork(prepare)),
             Some(base) => Some(base.lend(&mut self.lent, &self.id)),
             None => fork_current(prepare),
@@ -170,7 +167,8 @@ impl TransactionIdScope {
     pub fn fork() -> Option<Self> {
         let mut opening = Opening::default();
         with_current(|current| opening.origin = current.0.origin);
-        Some(Self::open(ambient_id()?, &opening))
+        // It may live long, and must not keep the headers of its request.
+        Some(Self::open(ambient_id()?.unshared(), &opening))
     }
 
     pub(crate) fn open(id: TransactionId, opening: &Opening<'_>) -> Self {
@@ -188,7 +186,7 @@ impl TransactionIdScope {
     fn recycle(mut self) {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.hub = None;
-            inner.reported = None;
+            inner.notes = None;
             // An ID may hold on to the headers of its request.
             inner.id = TransactionId::PLACEHOLDER;
             spares::put(self.0);
@@ -211,19 +209,15 @@ impl TransactionIdScope {
         self.0.origin.as_ref()
     }
 
-    /// Whether an event has reported the failure of this request.
-    pub(crate) fn is_reported(&self) -> bool {
-        self.0.reported.as_ref().is_some_and(|reported| reported.load(Relaxed))
-    }
-
-    pub(crate) fn note_reported(&self) {
-        if let Some(reported) = &self.0.reported {
-            reported.store(true, Relaxed);
-        }
+    pub(crate) fn notes(&self) -> Option<&Notes> {
+        self.0.notes.as_deref()
     }
 
     /// Runs `f` in this scope: its ID and its hub are current on this thread until `f` returns or
     /// panics. A future that `f` makes is polled later, and outside: [`bind`](Self::bind) that.
+    ///
+    /// Whatever this thread does meanwhile is in the scope. Give it no `block_on` of a runtime that
+    /// polls the tasks of others on this thread, and give `bind` no `LocalSet`.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let mut scope = Some(self.clone());
         let _entered = Entered::new(&mut scope);
@@ -272,18 +266,6 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&TransactionIdScope) -> R) -> Op
 pub(crate) fn ambient_id() -> Option<TransactionId> {
     let tag = || if hub_is_alive() { TransactionId::from_hub(&Hub::current()) } else { None };
     TransactionId::current().or_else(tag)
-}
-
-/// Has the events that pass through `scope`, and through scopes forked from it, set `reported`;
-/// unless they belong to a work of its own that was begun inside.
-fn watch(scope: &mut Scope, id: TransactionId, reported: Arc<AtomicBool>) {
-    scope.add_event_processor(move |event| {
-        let is_ours = event.tags.get(TAG).is_some_and(|tag| id == tag.as_str());
-        if is_ours && hides_a_failure(&event) {
-            reported.store(true, Relaxed);
-        }
-        Some(event)
-    });
 }
 
 /// Keeps a scope current until it is dropped; without a scope, changes nothing.

@@ -64,7 +64,7 @@ pub struct BindTransactionIdLayer<M = MintTransactionId, C = ()> {
 
 struct Config<M, C> {
     header: IdHeader,
-    make_id: M,
+    make_id: Arc<M>,
     trust: Trust,
     base: Option<Arc<BaseHub>>,
     capture: C,
@@ -77,7 +77,7 @@ impl BindTransactionIdLayer {
     pub fn new() -> Self {
         Self::with(Config {
             header: IdHeader::default(),
-            make_id: MintTransactionId,
+            make_id: Arc::new(MintTransactionId),
             trust: Trust::always(),
             base: None,
             capture: (),
@@ -97,7 +97,7 @@ impl<M, C> BindTransactionIdLayer<M, C> {
     }
 }
 
-impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
+impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// The header to read and to echo, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
     pub fn header_name(self, header_name: HeaderName) -> Self {
@@ -105,11 +105,12 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
         Self::with(Config { header, ..Arc::unwrap_or_clone(self.config) })
     }
 
-    /// What makes the ID of a request that brings none. A tower-http `MakeRequestId` plugs in
-    /// through `FromMakeRequestId`.
+    /// What makes the ID of a request that brings none; shared by all clones of the layer and of its
+    /// services. A tower-http `MakeRequestId` plugs in through `FromMakeRequestId`.
     #[must_use]
     pub fn make_id<N: MakeTransactionId>(self, make_id: N) -> BindTransactionIdLayer<N, C> {
         let Config { header, trust, base, capture, .. } = Arc::unwrap_or_clone(self.config);
+        let make_id = Arc::new(make_id);
         BindTransactionIdLayer::with(Config { header, make_id, trust, base, capture })
     }
 
@@ -125,7 +126,10 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
     ///
     /// This is the stronger isolation: nothing that ran unscoped on a worker thread's hub can leak
     /// into a request. It is also the faster way. In return, a later change of `hub` is not seen,
-    /// a client bound to it later included. A hub without a client leaves the default.
+    /// a client bound to it later included. A span that is active now is left out.
+    ///
+    /// A hub without a client leaves the default, so give the hub after `sentry::init`. Once the
+    /// client is closed, requests go by the default, too: each has a fork of the hub that is current.
     ///
     /// ```
     /// use sentry::Hub;
@@ -137,6 +141,10 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
     #[must_use]
     pub fn hub(self, hub: impl AsRef<Hub>) -> Self {
         let base = BaseHub::new(hub).map(Arc::new);
+        #[cfg(feature = "tracing")]
+        if base.is_none() {
+            tracing::warn!("the base hub has no Sentry client, and is not used");
+        }
         Self::with(Config { base, ..Arc::unwrap_or_clone(self.config) })
     }
 
@@ -162,10 +170,10 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
     /// ```
     /// use tower_transaction_id::{BindTransactionIdLayer, Failures};
     ///
-    /// let layer = BindTransactionIdLayer::new().capture_server_errors(Failures::new());
+    /// let layer = BindTransactionIdLayer::new().capture_failures(Failures::new());
     /// ```
     #[must_use]
-    pub fn capture_server_errors<K>(
+    pub fn capture_failures<K>(
         self,
         failures: Failures<K>,
     ) -> BindTransactionIdLayer<M, Failures<K>> {
@@ -175,11 +183,11 @@ impl<M: Clone, C: Clone> BindTransactionIdLayer<M, C> {
     }
 }
 
-impl<M: Clone, C: Clone> Clone for Config<M, C> {
+impl<M, C: Clone> Clone for Config<M, C> {
     fn clone(&self) -> Self {
         Self {
             header: self.header.clone(),
-            make_id: self.make_id.clone(),
+            make_id: Arc::clone(&self.make_id),
             trust: self.trust.clone(),
             base: self.base.clone(),
             capture: self.capture.clone(),
@@ -198,6 +206,7 @@ impl<M, C: fmt::Debug> fmt::Debug for BindTransactionIdLayer<M, C> {
         f.debug_struct("BindTransactionIdLayer")
             .field("header_name", self.config.header.name())
             .field("trust", &self.config.trust)
+            .field("has_base_hub", &self.config.base.is_some())
             .field("capture", &self.config.capture)
             .finish_non_exhaustive()
     }
@@ -322,7 +331,7 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
                 // At debug level, since any client can cause it, and without the value, which is
                 // the client's.
                 #[cfg(feature = "tracing")]
-                tracing::debug!(rule = %why.rule(), len = why.len(), "transaction ID refused");
+                tracing::debug!(rule = %why.rule(), len = why.value_len(), "transaction ID refused");
                 Some(Refusal::Invalid(why))
             }
         };
@@ -364,6 +373,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Poll::Ready(result) = this.inner.as_mut().poll_to_end(cx) else {
+            if let (Some(watched), Some(scope)) = (this.watched, this.inner.scope()) {
+                watched.wait(scope);
+            }
             return Poll::Pending;
         };
         let scope = this.inner.take_scope();

@@ -4,20 +4,23 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Request;
+use sentry::{Hub, TracesSamplingStrategy};
 use tower_http::request_id::MakeRequestId;
 use tower_http::trace::MakeSpan;
 use tracing::field::Empty;
 use tracing::{Level, Span};
 
-use crate::{MakeTransactionId, TransactionId};
+use crate::inbound::{name_of, sentry_trace};
+use crate::scope::with_current;
+use crate::{MakeTransactionId, TransactionId, TransactionIdScope};
 
 /// A `MakeSpan` for tower-http's `TraceLayer` that records `transaction_id`, so that each log line
 /// of a request has it.
 ///
 /// The span is named `request` and holds the method, the path without its query, the HTTP version
 /// and the ID. `TraceLayer` must stand inside
-/// [`BindTransactionIdLayer`](crate::BindTransactionIdLayer): outside, there is no ID yet and the
-/// field stays empty.
+/// [`BindTransactionIdLayer`](crate::BindTransactionIdLayer), without a hop to another task between
+/// them: elsewhere no ID is current, and the field stays empty.
 ///
 /// ```
 /// use axum::Router;
@@ -28,7 +31,32 @@ use crate::{MakeTransactionId, TransactionId};
 ///     .layer(TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()))
 ///     .layer(BindTransactionIdLayer::new());
 /// ```
-#[derive(Clone, Copy, Debug)]
+///
+/// # With sentry-tracing
+///
+/// `TraceLayer`'s own span is of level `DEBUG`, and Sentry's `SpanLayer` with the usual filter leaves
+/// it out. This one is of level `INFO`, so that `SpanLayer` makes a Sentry transaction of each
+/// request. It is named by method and route, and continues the trace of an incoming `sentry-trace`;
+/// where the client has tracing on, the span has the fields `sentry.name`, `sentry.op` and
+/// `sentry.trace` for that.
+///
+/// Two things speak for leaving it out all the same. sentry-tracing forks the hub each time that a
+/// span is entered, so that a user, tags or breadcrumbs that a handler sets are lost at its next
+/// `.await`. And beside `SentryHttpLayer::enable_transaction` it is a second transaction.
+///
+/// ```
+/// use sentry::integrations::tracing::SpanLayer;
+/// use tracing_subscriber::filter::{LevelFilter, Targets};
+/// use tracing_subscriber::prelude::*;
+///
+/// let spans = Targets::new()
+///     .with_default(LevelFilter::INFO)
+///     .with_target("tower_transaction_id", LevelFilter::OFF);
+/// let subscriber = tracing_subscriber::registry()
+///     .with(SpanLayer::new().with_filter(spans))
+///     .with(tracing_subscriber::fmt::layer());
+/// ```
+#[derive(Clone, Debug)]
 pub struct MakeTransactionIdSpan {
     level: Level,
 }
@@ -56,6 +84,12 @@ impl Default for MakeTransactionIdSpan {
 
 impl<B> MakeSpan<B> for MakeTransactionIdSpan {
     fn make_span(&mut self, request: &Request<B>) -> Span {
+        let scope = with_current(TransactionIdScope::clone);
+        // Only where they are of use, since each log line shows them.
+        let traced = scope.as_ref().and_then(TransactionIdScope::hub).filter(|hub| traces(hub));
+        let name = traced.map(|_| name_of(request));
+        let op = traced.map(|_| "http.server");
+        let trace = traced.and_then(|hub| sentry_trace(hub, request));
         // The level of a span is part of its call site.
         macro_rules! span {
             ($level:expr) => {
@@ -65,6 +99,9 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
                     method = %request.method(),
                     path = request.uri().path(),
                     version = ?request.version(),
+                    sentry.name = name.as_deref(),
+                    sentry.op = op,
+                    sentry.trace = trace,
                     transaction_id = Empty,
                 )
             };
@@ -76,11 +113,21 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
             Level::DEBUG => span!(Level::DEBUG),
             Level::TRACE => span!(Level::TRACE),
         };
-        if let Some(id) = TransactionId::current() {
-            span.record(crate::TAG, id.as_str());
+        if let Some(scope) = &scope {
+            span.record(crate::TAG, scope.id().as_str());
+            // Where Sentry's span of it can be seen: on a hub that is current while it is entered.
+            if let Some(notes) = scope.notes() {
+                span.in_scope(|| notes.note_span(Hub::current()));
+            }
         }
         span
     }
+}
+
+fn traces(hub: &Hub) -> bool {
+    hub.client().is_some_and(|client| {
+        !matches!(client.options().traces_sampling_strategy, TracesSamplingStrategy::Disabled)
+    })
 }
 
 /// A tower-http `MakeRequestId` as the generator of

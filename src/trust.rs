@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, Request};
+use http::{Extensions, HeaderMap, Method, Request, Uri};
 
 /// Whose transaction IDs a [`BindTransactionIdLayer`](crate::BindTransactionIdLayer) keeps.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ enum TrustKind {
     When(Arc<Decide>),
 }
 
-type Decide = dyn Fn(&HeaderMap, &Extensions) -> bool + Send + Sync;
+type Decide = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 
 impl Trust {
     /// Every caller's. The default: to correlate what a browser did is the purpose.
@@ -39,15 +39,15 @@ impl Trust {
     /// use axum::extract::ConnectInfo;
     /// use tower_transaction_id::{BindTransactionIdLayer, Trust};
     ///
-    /// let layer = BindTransactionIdLayer::new().trust(Trust::when(|_headers, extensions| {
-    ///     let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    /// let layer = BindTransactionIdLayer::new().trust(Trust::when(|request| {
+    ///     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     ///     peer.is_some_and(|ConnectInfo(peer)| peer.ip().is_loopback())
     /// }));
     /// ```
     #[must_use]
     pub fn when<F>(decide: F) -> Self
     where
-        F: Fn(&HeaderMap, &Extensions) -> bool + Send + Sync + 'static,
+        F: Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,
     {
         Self(TrustKind::When(Arc::new(decide)))
     }
@@ -56,8 +56,48 @@ impl Trust {
         match &self.0 {
             TrustKind::Always => true,
             TrustKind::Never => false,
-            TrustKind::When(decide) => decide(request.headers(), request.extensions()),
+            TrustKind::When(decide) => decide(RequestHead {
+                method: request.method(),
+                uri: request.uri(),
+                headers: request.headers(),
+                extensions: request.extensions(),
+            }),
         }
+    }
+}
+
+/// What [`Trust::when`] may decide by: all of a request but its body.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    extensions: &'a Extensions,
+}
+
+impl<'a> RequestHead<'a> {
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// The URI, as far as the client sent it: over HTTP/1 mostly a path.
+    #[must_use]
+    pub fn uri(&self) -> &'a Uri {
+        self.uri
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// What the server and the layers further out have added.
+    #[must_use]
+    pub fn extensions(&self) -> &'a Extensions {
+        self.extensions
     }
 }
 

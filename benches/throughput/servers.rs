@@ -191,7 +191,7 @@ fn touch(response: Response<Body>) -> Response<impl http_body::Body<Data = Bytes
 /// A handler that calls a service, and passes its answer on.
 fn relay(name: &str, port: &str) -> Router {
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-    let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"]))
+    let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"]).expect("a host"))
         .breadcrumbs(!name.ends_with("no breadcrumbs"));
     if name.contains("client layer") {
         relay_through(layer.layer(client), port)

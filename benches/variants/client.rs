@@ -65,7 +65,7 @@ impl ClientCase {
         let make = MakeRequest::to(uri, self.forwarded.then_some(ID));
         let mut inner = exchange::inner_service(&Case::READ_ON);
         if with_layer {
-            let hosts = AllowedHosts::only(["bakery.internal", "kitchen.internal"]);
+            let hosts = AllowedHosts::only(["bakery.internal", "kitchen.internal"]).expect("hosts");
             let layer = InjectTransactionIdLayer::new(hosts).breadcrumbs(self.breadcrumbs);
             let mut service = layer.layer(inner);
             Box::new(move || exchange::exchange(&mut service, make.request()))

@@ -57,9 +57,7 @@ fn router() -> Router {
         .layer(SentryHttpLayer::new().enable_transaction())
         // Added last, and so outermost. It reports what fails without saying why: what `cook`
         // captures by hand, and a panic, stand for their requests and are not reported twice.
-        .layer(
-            BindTransactionIdLayer::new().hub(Hub::main()).capture_server_errors(Failures::new()),
-        )
+        .layer(BindTransactionIdLayer::new().hub(Hub::main()).capture_failures(Failures::new()))
 }
 
 async fn cook(Json(ticket): Json<Value>) -> Response {

@@ -1,5 +1,6 @@
 //! The storefront: takes orders from the page and has the kitchen cook them.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub(crate) struct Storefront {
 }
 
 impl Storefront {
-    pub(crate) fn new(surroundings: Surroundings) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(surroundings: Surroundings) -> Result<Self, Box<dyn Error>> {
         // No proxy leads to loopback.
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10));
         let http = http.build()?;
@@ -55,12 +56,12 @@ impl Storefront {
             let kitchen = &surroundings.kitchen;
             let host = kitchen.host_str().unwrap_or_default();
             let port = kitchen.port_or_known_default().unwrap_or_default();
-            let layer =
-                InjectTransactionIdLayer::new(AllowedHosts::only([format!("{host}:{port}")]))
-                    // A call that fails is an event of its own, also where the order survives it.
-                    .capture_failures(Failures::new())
-                    // The kitchen's trace continues the one of the order.
-                    .propagate_trace(true);
+            let hosts = AllowedHosts::only([format!("{host}:{port}")])?;
+            let layer = InjectTransactionIdLayer::new(hosts)
+                // A call that fails is an event of its own, also where the order survives it.
+                .capture_failures(Failures::new())
+                // The kitchen's trace continues the one of the order.
+                .propagate_trace(true);
             BoxCloneSyncService::new(ServiceBuilder::new().layer(layer).service(http.clone()))
         } else {
             BoxCloneSyncService::new(http.clone())
@@ -90,9 +91,7 @@ impl Storefront {
             // Added last, and so outermost: all of the above happens under the ID. A request that
             // fails is reported here, in one place; no handler has to think of it.
             .layer(
-                BindTransactionIdLayer::new()
-                    .hub(Hub::main())
-                    .capture_server_errors(Failures::new()),
+                BindTransactionIdLayer::new().hub(Hub::main()).capture_failures(Failures::new()),
             );
         match cors {
             // The one layer that stands further out: it answers preflights by itself.

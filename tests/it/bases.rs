@@ -162,7 +162,7 @@ fn transactions_reports_and_untrusted_ids_come_from_a_base_too() {
         let app =
             Router::new().route("/", get(fails)).layer(SentryHttpLayer::new().enable_transaction());
         let plain = serve(app.clone().layer(layer())).await;
-        let reports = layer().capture_server_errors(Failures::new());
+        let reports = layer().capture_failures(Failures::new());
         let reports = serve(app.clone().layer(reports)).await;
         let wary = serve(app.layer(layer().trust(Trust::never()))).await;
         for round in 0..3 {
@@ -221,5 +221,45 @@ fn a_scope_lives_as_long_as_any_of_its_clones() {
         let seen = sentry.take();
         assert_eq!(seen.len(), 10);
         assert!(seen.iter().all(|(text, tag)| Some(text) == tag.as_ref()), "{seen:?}");
+    });
+}
+
+#[test]
+fn once_the_client_of_a_base_is_closed_requests_are_kept_apart_all_the_same() {
+    async fn login() {
+        let alice = sentry::User { id: Some("alice".into()), ..Default::default() };
+        sentry::configure_scope(|scope| scope.set_user(Some(alice)));
+        capture("in");
+    }
+    story(|newer| async move {
+        let base = Sentry::new();
+        let layer = BindTransactionIdLayer::new().hub(&base.hub);
+        let app = Router::new().route("/login", get(login)).fallback(async || capture("seen"));
+        let address = serve(app.layer(layer)).await;
+        base.hub.client().unwrap().close(None);
+        for (path, id, user) in [("/login", "a", Some("alice")), ("/other", "b", None)] {
+            visit(address, path, id).await;
+            let event = newer.take_events().pop().unwrap();
+            assert_eq!(tag(&event, "transaction_id").as_deref(), Some(id));
+            assert_eq!(event.user.and_then(|user| user.id).as_deref(), user);
+        }
+        assert!(base.take().is_empty());
+    });
+}
+
+#[test]
+fn a_span_that_was_active_when_the_base_was_given_is_no_parent_of_requests() {
+    story(|_| async {
+        let sentry = Sentry::with_options(ClientOptions::new().traces_sample_rate(1.0));
+        let context = sentry::TransactionContext::new("start", "app.start");
+        let starting = sentry.hub.start_transaction(context);
+        sentry.hub.configure_scope(|scope| scope.set_span(Some(starting.clone().into())));
+        let layer = BindTransactionIdLayer::new().hub(&sentry.hub);
+        starting.finish();
+        let app = Router::new().fallback(async || capture("handled"));
+        get_with_ids(serve(app.layer(layer)).await, &[b"mine"]).await;
+        let event = sentry.take_events().pop().unwrap();
+        let sentry::protocol::Context::Trace(trace) = &event.contexts["trace"] else { panic!() };
+        assert_eq!(trace.op, None);
     });
 }

@@ -22,7 +22,7 @@ use crate::support::{Sentry, capture, echo, echoed, get_with_ids, serve, story};
 
 fn client() -> InjectTransactionId<reqwest::Client> {
     let inner = reqwest::Client::builder().no_proxy().build().unwrap();
-    InjectTransactionId::new(inner, AllowedHosts::only(["127.0.0.1"]))
+    InjectTransactionId::new(inner, AllowedHosts::only(["127.0.0.1"]).unwrap())
 }
 
 /// Captures, then asks the next service if there is one; the last in the row fails.
@@ -90,7 +90,7 @@ fn tonic_carries_the_id_in_unary_calls_and_in_streams() {
         let service = ServiceBuilder::new().layer(layer).service(channel.clone());
         let mut any = HealthClient::new(service);
         // ... while with an origin the host is known.
-        let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"]));
+        let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"]).unwrap());
         let service = ServiceBuilder::new().layer(layer).service(channel);
         let mut with_origin = HealthClient::with_origin(service.clone(), origin);
         let mut without_origin = HealthClient::new(service);

@@ -80,6 +80,14 @@ fn a_failing_status_is_an_event_in_the_shape_of_sentry_s_own() {
         );
         assert!(!format!("{event:?}").contains("secret"), "{event:?}");
 
+        // Who groups by hand knows better.
+        let by_hand = async {
+            sentry::configure_scope(|scope| scope.set_fingerprint(Some(&["by hand"])));
+            call("/503").await
+        };
+        scope("ours").bind(by_hand).await;
+        assert_eq!(sentry.take_events()[0].fingerprint[..], ["by hand"]);
+
         // Other statuses are the caller's choice; outside any scope the minted ID is the tag.
         assert_eq!(scope("ours").bind(call("/404")).await, 404);
         assert!(sentry.take().is_empty());
@@ -287,7 +295,7 @@ fn an_active_span_is_continued_on_allowed_hosts_and_gets_a_child() {
         let (server, seen) = tracing_server().await;
         let allowed = format!("http://user:secret@{server}/?secret");
         let other = allowed.replace("localhost", "127.0.0.1");
-        let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["localhost"]));
+        let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["localhost"]).unwrap());
         let client = client(layer.propagate_trace(true));
         let call = async |request: reqwest::Request| {
             let result = client.clone().oneshot(request).await;

@@ -57,7 +57,7 @@ fn scope(id: &str) -> TransactionIdScope {
 
 /// Hosts are told apart by name: every server here listens on the same address.
 fn only_localhost() -> AllowedHosts {
-    AllowedHosts::only(["localhost"])
+    AllowedHosts::only(["localhost"]).unwrap()
 }
 
 #[test]
@@ -131,6 +131,36 @@ fn where_the_id_comes_from() {
         };
         scope("spawned").bind(task).await;
         assert_eq!(take(&seen), ["spawned"]);
+    });
+}
+
+#[test]
+fn across_a_hop_to_another_task_the_layer_belongs_outside() {
+    story(|_| async {
+        let (address, seen) = server().await;
+        let layer = InjectTransactionIdLayer::new(only_localhost());
+        let outside =
+            ServiceBuilder::new().layer(layer.clone()).buffer(1).service(reqwest_client());
+        let inside = ServiceBuilder::new().buffer(1).layer(layer).service(reqwest_client());
+        let request = |host: &str| {
+            let url = format!("http://{host}:{}/", address.port());
+            let mut request = reqwest_client().get(url).build().unwrap();
+            if host == "127.0.0.1" {
+                // A handler that forwards its headers to a stranger.
+                request.headers_mut().insert("x-transaction-id", "mine".parse().unwrap());
+            }
+            request
+        };
+        for host in ["localhost", "127.0.0.1"] {
+            scope("mine").bind(outside.clone().oneshot(request(host))).await.unwrap();
+        }
+        assert_eq!(take(&seen), ["mine", "-"]);
+        // As the docs warn: in the task of `Buffer` nothing is current, and the call is on its own.
+        for host in ["localhost", "127.0.0.1"] {
+            scope("mine").bind(inside.clone().oneshot(request(host))).await.unwrap();
+        }
+        let seen = take(&seen);
+        assert_eq!((seen[0].len(), seen[1].as_str()), (32, "mine"));
     });
 }
 

@@ -18,7 +18,7 @@ async fn handler(headers: HeaderMap) -> String {
 #[test]
 fn the_inner_of_two_layers_keeps_the_id_of_the_outer_whatever_its_trust() {
     story(|sentry| async move {
-        for inner in [Trust::always(), Trust::never(), Trust::when(|_, _| panic!("not asked"))] {
+        for inner in [Trust::always(), Trust::never(), Trust::when(|_| panic!("not asked"))] {
             for (outer, kept) in [(Trust::always(), true), (Trust::never(), false)] {
                 let shown = format!("{inner:?} in {outer:?}");
                 // A base of its own would show a second fork: its events go elsewhere.

@@ -74,7 +74,7 @@ fn sentry_tower_inside_us_adds_requests_and_transactions_under_the_id() {
                 .layer(http)
                 // Superfluous inside us, and harmless.
                 .layer(NewSentryLayer::new_from_top())
-                .layer(BindTransactionIdLayer::new().capture_server_errors(Failures::new()));
+                .layer(BindTransactionIdLayer::new().capture_failures(Failures::new()));
             let address = serve(app).await;
             for id in ["first", "second"] {
                 get_with_ids(address, &[id.as_bytes()]).await;
@@ -141,7 +141,7 @@ fn the_spans_of_tracing_become_transactions_under_the_id() {
             let (events, transactions) = taken(&sentry);
             assert_eq!(events[0].1.as_deref(), Some(id));
             assert_eq!(transactions.len(), 1);
-            assert_eq!(transactions[0].name.as_deref(), Some("request"));
+            assert_eq!(transactions[0].name.as_deref(), Some("GET /"));
             assert_eq!(transactions[0].tags["transaction_id"], id);
         }
     });

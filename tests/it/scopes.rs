@@ -195,11 +195,14 @@ fn a_fork_takes_the_id_along_and_keeps_its_changes_to_itself() {
     story(|sentry| async move {
         assert!(TransactionIdScope::fork().is_none());
         let request = TransactionIdScope::new(id("request"));
+        let id_of_request = request.id().as_str().as_ptr();
         let task = request.clone().bind(async {
             sentry::configure_scope(|scope| {
                 scope.set_user(Some(sentry::User { id: Some("42".into()), ..Default::default() }));
             });
             let scope = TransactionIdScope::fork().unwrap();
+            // What may live long keeps no buffer of the request alive.
+            assert_ne!(scope.id().as_str().as_ptr(), id_of_request);
             let blocking = tokio::task::spawn_blocking(move || {
                 scope.run(|| {
                     sentry::configure_scope(|scope| scope.set_tag("only", "blocking"));

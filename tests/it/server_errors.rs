@@ -1,4 +1,4 @@
-//! `capture_server_errors`: what fails is one event, and never two.
+//! `capture_failures`: what fails is one event, and never two.
 
 use std::time::Duration;
 
@@ -9,13 +9,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use sentry::integrations::panic::PanicIntegration;
-use sentry::protocol::{Context, Event};
+use sentry::protocol::{Context, EnvelopeItem, Event, TraceContext};
 use sentry::{ClientOptions, Hub, Level};
+use sentry_tower::SentryHttpLayer;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
     AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer,
-    TransactionIdIntegration,
+    MakeTransactionIdSpan, TransactionIdIntegration,
 };
 
 use crate::support::{
@@ -35,7 +37,7 @@ async fn call(app: Router, method: &str, path: &str) -> String {
 }
 
 fn captures() -> BindTransactionIdLayer<tower_transaction_id::MintTransactionId, Failures> {
-    BindTransactionIdLayer::new().capture_server_errors(Failures::new())
+    BindTransactionIdLayer::new().capture_failures(Failures::new())
 }
 
 async fn panics() {
@@ -83,7 +85,7 @@ fn a_failing_status_is_one_event_by_route_and_status() {
         let app = Router::new()
             .route("/teapot", get(handler))
             .route("/failed", get(async || FAILED))
-            .layer(BindTransactionIdLayer::new().capture_server_errors(teapots));
+            .layer(BindTransactionIdLayer::new().capture_failures(teapots));
         call(app.clone(), "GET", "/failed").await;
         assert!(sentry.take().is_empty());
         call(app, "GET", "/teapot").await;
@@ -209,6 +211,12 @@ fn an_error_under_another_id_does_not_stand_for_the_request() {
         TransactionIdScope::new("a-job".parse().unwrap()).run(|| capture("of the job"));
         FAILED
     }
+    async fn by_hand() -> StatusCode {
+        let hub = Hub::new_from_top(Hub::current());
+        hub.configure_scope(|scope| scope.set_tag("transaction_id", "other"));
+        hub.capture_message("of another hub", Level::Error);
+        FAILED
+    }
     async fn sub_request() -> StatusCode {
         let inner = Router::new()
             .fallback(async || {
@@ -221,49 +229,120 @@ fn an_error_under_another_id_does_not_stand_for_the_request() {
         assert_eq!(TransactionId::current().unwrap(), "mine");
         FAILED
     }
-    story(|sentry| async move {
+    // The integration sees events that the layer's own hub does not.
+    let options = ClientOptions::new().add_integration(TransactionIdIntegration::new());
+    story_with(options, |sentry| async move {
         let app = Router::new()
             .route("/job", get(job))
+            .route("/by-hand", get(by_hand))
             .route("/sub-request", get(sub_request))
             .layer(captures());
-        for (path, inner, id) in
-            [("/job", "of the job", "a-job"), ("/sub-request", "of the sub-request", "inner")]
-        {
+        for (path, inner, id) in [
+            ("/job", "of the job", "a-job"),
+            ("/by-hand", "of another hub", "other"),
+            ("/sub-request", "of the sub-request", "inner"),
+        ] {
             call(app.clone(), "GET", path).await;
             let mine = format!("GET {path} answered 500 Internal Server Error");
             let of = |text: &str, id: &str| (text.to_owned(), Some(id.to_owned()));
-            assert_eq!(sentry.take(), [of(inner, id), of(&mine, "mine")], "{path}");
+            let events = sentry.take_events();
+            let seen: Vec<_> =
+                events.iter().map(|event| (text(event), tag(event, "transaction_id"))).collect();
+            assert_eq!(seen, [of(inner, id), of(&mine, "mine")], "{path}");
+            // Where an ID came from is told of the ID of the request alone.
+            let tells = |event: &Event<'_>| event.contexts.contains_key("transaction_id");
+            assert_eq!(tells(&events[0]), path == "/sub-request", "{path}");
+            assert!(tells(&events[1]), "{path}");
         }
     });
 }
 
 #[test]
-fn a_report_leaves_alone_what_the_handler_set_and_is_in_the_trace_of_its_request() {
-    const TRACE: &str = "09e04486820349518ac7b5d2adbf6ba5";
+fn a_report_leaves_alone_what_the_handler_set_but_for_the_id() {
     async fn handler() -> StatusCode {
         sentry::configure_scope(|scope| {
             scope.set_transaction(Some("GET /cook"));
             scope.set_fingerprint(Some(&["by hand"]));
+            // As those call it who take payments.
+            scope.set_tag("transaction_id", "psp-4711");
         });
+        sentry::capture_message("paid", Level::Info);
         FAILED
     }
     story(|sentry| async move {
-        let app = Router::new().route("/cook", get(handler)).layer(captures());
-        let address = serve(app).await;
-        let trace_id = async |line: &str| {
-            let head = format!("GET /cook HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{line}\r\n");
-            raw(address, head.as_bytes()).await;
-            let event = sentry.take_events().pop().unwrap();
-            assert_eq!(event.transaction.as_deref(), Some("GET /cook"));
-            assert_eq!(event.fingerprint[..], ["by hand"]);
-            assert_eq!(event.logger.as_deref(), Some("tower_transaction_id"));
-            let Context::Trace(trace) = &event.contexts["trace"] else { panic!("{event:?}") };
-            trace.trace_id.to_string()
-        };
-        let line = format!("sentry-trace: {TRACE}-9438b6a1d9b86aa4-1\r\n");
-        assert_eq!(trace_id(&line).await, TRACE);
-        // Without one, no two strangers share the trace of the process.
-        assert_ne!(trace_id("").await, trace_id("").await);
+        call(Router::new().route("/", get(handler)).layer(captures()), "GET", "/").await;
+        let events = sentry.take_events();
+        assert_eq!(tag(&events[0], "transaction_id").as_deref(), Some("psp-4711"));
+        assert_eq!(events[1].transaction.as_deref(), Some("GET /cook"));
+        assert_eq!(events[1].fingerprint[..], ["by hand"]);
+        assert_eq!(events[1].logger.as_deref(), Some("tower_transaction_id"));
+        assert_eq!(tag(&events[1], "transaction_id").as_deref(), Some("mine"));
+    });
+}
+
+#[test]
+fn a_report_is_in_the_trace_of_its_request() {
+    const TRACE: &str = "09e04486820349518ac7b5d2adbf6ba5";
+    const PARENT: &str = "9438b6a1d9b86aa4";
+    async fn handler() -> StatusCode {
+        sentry::capture_message("noted", Level::Info);
+        // Whoever answers 500 has mostly waited for something.
+        tokio::task::yield_now().await;
+        FAILED
+    }
+    fn trace(contexts: &sentry::protocol::Map<String, Context>) -> TraceContext {
+        let Context::Trace(trace) = &contexts["trace"] else { panic!("{contexts:?}") };
+        (**trace).clone()
+    }
+    let options = ClientOptions::new().traces_sample_rate(1.0).org_id("42".parse().unwrap());
+    story_with(options, |sentry| async move {
+        let route = || Router::new().route("/cook", get(handler));
+        let span = MakeTransactionIdSpan::new();
+        let plain = serve(route().layer(captures())).await;
+        let tower = route().layer(SentryHttpLayer::new().enable_transaction());
+        let tower = serve(tower.layer(captures())).await;
+        let spans = route().layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()));
+        let spans = serve(spans.layer(captures())).await;
+        let theirs = format!("sentry-trace: {TRACE}-{PARENT}-1\r\nbaggage: sentry-org_id=");
+        for (address, is_traced) in [(plain, false), (tower, true), (spans, true)] {
+            for (lines, continues) in [
+                (String::new(), false),
+                (format!("{theirs}42\r\n"), true),
+                // Of another organisation, whose traces the client does not continue.
+                (format!("{theirs}43\r\n"), false),
+            ] {
+                let head =
+                    format!("GET /cook HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n");
+                raw(address, head.as_bytes()).await;
+                let (mut events, mut transactions) = (Vec::new(), Vec::new());
+                for envelope in sentry.transport.fetch_and_clear_envelopes() {
+                    for item in envelope.items() {
+                        match item {
+                            EnvelopeItem::Event(event) => events.push(trace(&event.contexts)),
+                            EnvelopeItem::Transaction(transaction) => {
+                                assert_eq!(transaction.name.as_deref(), Some("GET /cook"));
+                                transactions.push(trace(&transaction.contexts));
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                let [noted, report] = &events[..] else { panic!("{events:?}") };
+                assert_eq!(transactions.len(), usize::from(is_traced));
+                for transaction in &transactions {
+                    assert_eq!(transaction.op.as_deref(), Some("http.server"));
+                    assert_eq!(report.trace_id, transaction.trace_id);
+                    assert_eq!(report.span_id, transaction.span_id);
+                }
+                if is_traced || !continues {
+                    assert_eq!(report.trace_id, noted.trace_id);
+                }
+                assert_eq!(report.trace_id.to_string() == TRACE, continues, "{lines}");
+                if continues {
+                    assert_eq!(report.parent_span_id.unwrap().to_string(), PARENT);
+                }
+            }
+        }
     });
 }
 
@@ -304,14 +383,15 @@ fn errors_of_the_inner_service_are_reported_with_their_sources() {
         let event = sentry.take_events().pop().unwrap();
         let kinds: Vec<_> = event.exception.iter().map(|e| e.ty.as_str()).collect();
         assert_eq!(kinds, ["Error", "OutOfMustard"]);
+        let mechanism = event.exception.last().unwrap().mechanism.as_ref().unwrap();
+        assert_eq!((mechanism.ty.as_str(), mechanism.handled), ("auto.http.tower", Some(true)));
         assert_eq!(event.transaction.as_deref(), Some("GET /cook"));
         // A path is no route: it may hold an order's number, and Sentry groups by itself.
         assert_eq!(event.fingerprint[..], ["{{ default }}"]);
         assert!(event.tags.contains_key("transaction_id"));
 
         // Boxed, as everything inside tower's timeout is.
-        let layer =
-            BindTransactionIdLayer::new().capture_server_errors(Failures::new().boxed_errors());
+        let layer = BindTransactionIdLayer::new().capture_failures(Failures::new().boxed_errors());
         let service = ServiceBuilder::new()
             .layer(layer)
             .timeout(Duration::from_millis(10))
@@ -380,8 +460,7 @@ fn grpc_failures_are_found_in_headers_and_in_trailers() {
         assert!(sentry.take().is_empty());
 
         // The operator's own choice of codes.
-        let layer =
-            BindTransactionIdLayer::new().capture_server_errors(Failures::new().grpc_codes([5]));
+        let layer = BindTransactionIdLayer::new().capture_failures(Failures::new().grpc_codes([5]));
         let service = ServiceBuilder::new().layer(layer).service_fn(async |_: Request<Body>| {
             Ok::<_, Never>(grpc(&[("grpc-status", "5")], None))
         });

@@ -1,12 +1,15 @@
 //! The server layer on real servers: where events of one request are captured, they carry its ID.
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -17,14 +20,15 @@ use hyper_util::service::TowerToHyperService;
 use sentry::{ClientOptions, Hub};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tower::ServiceBuilder;
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_transaction_id::{
-    BindTransactionIdLayer, MissingTransactionIdLayer, TransactionId, TransactionIdScope, Trust,
+    BindTransactionId, BindTransactionIdLayer, InScope, MissingTransactionIdLayer, TransactionId,
+    TransactionIdScope, Trust,
 };
 
 use crate::support::{
-    CaptureOnDrop, Never, Sentry, capture, echo, echoed, get_with_ids, header_lines, raw, serve,
-    story, tag,
+    CaptureOnDrop, Never, Sentry, capture, echo, echoed, get_with_ids, header_lines, printed, raw,
+    serve, story, tag,
 };
 
 fn events(texts: &[&str], id: &str) -> Vec<(String, Option<String>)> {
@@ -85,6 +89,54 @@ fn a_request_that_is_cancelled_and_a_body_that_is_cut_off_are_dropped_inside() {
             drop(client);
             assert_eq!(sentry.wait_for(1).await, events(&[event], &format!("cut{path}")));
         }
+    });
+}
+
+#[test]
+fn a_future_that_is_ready_is_dropped_inside_too() {
+    struct Answer(Option<CaptureOnDrop>);
+    impl Future for Answer {
+        type Output = Result<Response<()>, Never>;
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            assert!(self.0.is_some());
+            Poll::Ready(Ok(Response::new(())))
+        }
+    }
+    story(|sentry| async move {
+        let answer = |_: Request<()>| Answer(Some(CaptureOnDrop("dropped")));
+        let mut service = BindTransactionId::new(service_fn(answer));
+        let mut request = Request::new(());
+        request.headers_mut().insert("x-transaction-id", "mine".parse().unwrap());
+        let mut response = pin!(service.ready().await.unwrap().call(request));
+        response.as_mut().await.unwrap();
+        // Though its future is still there.
+        assert_eq!(sentry.take(), events(&["dropped"], "mine"));
+    });
+}
+
+#[test]
+fn a_middleware_that_moves_requests_to_another_task_takes_the_scope_along() {
+    async fn handler(id: TransactionId) -> String {
+        capture("handled");
+        id.to_string()
+    }
+    story(|sentry| async move {
+        let spawns = from_fn(async |request: Request<Body>, next: Next| {
+            tokio::spawn(InScope::fork(next.run(request))).await.unwrap()
+        });
+        let forgets = from_fn(async |request: Request<Body>, next: Next| {
+            tokio::spawn(next.run(request)).await.unwrap()
+        });
+        let route = || Router::new().route("/", get(handler));
+        let spawns = serve(route().layer(spawns).layer(BindTransactionIdLayer::new())).await;
+        assert!(get_with_ids(spawns, &[b"mine"]).await.ends_with("\r\n\r\nmine"));
+        assert_eq!(sentry.take(), events(&["handled"], "mine"));
+        // Where it does not, the extractor says so.
+        let forgets = serve(route().layer(forgets).layer(BindTransactionIdLayer::new())).await;
+        let response = get_with_ids(forgets, &[b"mine"]).await;
+        assert!(response.starts_with("HTTP/1.1 500"), "{response}");
+        assert!(response.contains("`InScope::fork`"), "{response}");
+        assert_eq!(echo(&response), "mine");
     });
 }
 
@@ -213,9 +265,11 @@ fn trust_decides_whose_id_is_kept() {
         capture("handled");
     }
     story(|sentry| async move {
-        let by_peer = Trust::when(|headers, extensions| {
-            let peer = extensions.get::<ConnectInfo<SocketAddr>>().expect("the server set it");
-            peer.0.ip().is_loopback() && headers.contains_key("x-inside")
+        let by_peer = Trust::when(|request| {
+            assert_eq!((request.method().as_str(), request.uri().path()), ("GET", "/"));
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            let peer = peer.expect("the server set it");
+            peer.0.ip().is_loopback() && request.headers().contains_key("x-inside")
         });
         assert_eq!(format!("{by_peer:?}"), "Trust::when(..)");
         let app = |trust| {
@@ -272,14 +326,16 @@ fn a_base_hub_is_what_it_was_when_it_was_given() {
         );
         assert!(worker.take().is_empty() && newer.take().is_empty());
 
-        // A client that is closed while serving: no hub any more, the ID as ever.
+        // A client that is closed while serving: from then on, as without a base.
         client.close(None);
         assert_eq!(echo(&get_with_ids(address, &[b"closed"]).await), "closed");
-        assert_eq!(worker.take(), [("handled".to_owned(), None)]);
+        assert_eq!(worker.take(), events_of("handled", "closed"));
 
-        // A base without a client is none: the hub that is current counts.
+        // A base without a client is none, which is said: the hub that is current counts.
         let empty = Arc::new(Hub::new(None, Arc::default()));
         let layer = BindTransactionIdLayer::new().hub(empty);
+        assert!(printed().contains("the base hub has no Sentry client"), "{}", printed());
+        assert!(format!("{layer:?}").contains("has_base_hub: false"), "{layer:?}");
         let address = serve(Router::new().route("/", get(handler)).layer(layer)).await;
         get_with_ids(address, &[b"default"]).await;
         assert_eq!(worker.take(), events_of("handled", "default"));
