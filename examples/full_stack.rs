@@ -60,7 +60,9 @@ pub(crate) fn with_full_stack(routes: Router) -> Router {
         // Log lines with the ID: inside of it, since its spans have to know it. Outside of what
         // answers by itself, so that 413, 500, 503 and 504 are logged, too.
         // Its own line on each failure would be an error: with sentry-tracing, that event would
-        // stand for the failure, in place of the layer's report with route and status.
+        // stand for the failure, in place of the layer's report with route and status. There, leave
+        // its span out of SpanLayer, as MakeTransactionIdSpan's docs show: the next layer makes the
+        // transaction.
         .layer(
             TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()).on_failure(()),
         )

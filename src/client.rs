@@ -61,6 +61,10 @@ use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
 /// that this call starts the work: it is made in a [`TransactionIdScope`] of its own, and the ID is
 /// put into the extensions of the response.
 ///
+/// What is current is what is so where the layer is called. So it belongs outside of whatever moves
+/// requests to another task, such as tower's `Buffer`. A `Retry` outside sends the same ID each time
+/// in a scope, and a new one each time where there is none.
+///
 /// # Other hosts
 ///
 /// On a request to a host that is not allowed, the header is removed where it holds the current ID,
@@ -124,6 +128,10 @@ impl<C: Capture> InjectTransactionIdLayer<C> {
     /// A call fails when the inner service does, or when it answers with one of the statuses or, at
     /// the head of its response, gRPC codes of `failures`. The event is captured by the hub that is
     /// current at the call, and never stands for the failure of the request that made the call.
+    ///
+    /// Each attempt of a `Retry` outside is a call. One that a `Timeout` outside cuts off has not
+    /// failed, but was cancelled, which its breadcrumb says: put the timeout inside. Errors of
+    /// `poll_ready` belong to no call.
     ///
     /// ```
     /// use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};

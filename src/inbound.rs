@@ -87,8 +87,8 @@ impl InboundCall {
         }
     }
 
-    /// The request waits for something, and so it is in the span of a layer such as `SentryHttpLayer`,
-    /// which takes it off the scope again before there is a response.
+    /// The request waits for something, and so it is in the span of a layer such as
+    /// `SentryHttpLayer`, which takes it off the scope again before there is a response.
     pub(crate) fn wait(&mut self, scope: &TransactionIdScope) {
         if !self.has_waited
             && let (Some(notes), Some(hub)) = (scope.notes(), scope.hub())

@@ -50,8 +50,8 @@ pub(crate) fn peer_id(
     header.read(headers).id?.ok().filter(|peer| Some(peer) != ours)
 }
 
-/// How the event of an error came about. Handled: whoever called has the error, and the release is not
-/// to count it as a crash.
+/// How the event of an error came about. Handled: whoever called has the error, and the release is
+/// not to count it as a crash.
 pub(crate) fn mechanism(ty: &str) -> Mechanism {
     Mechanism { ty: ty.to_owned(), handled: Some(true), ..Mechanism::default() }
 }

@@ -31,7 +31,8 @@ thread_local! {
         const { Cell::new(ManuallyDrop::new(None)) };
 
     /// Reachable only while Sentry's own thread-local is. A thread destroys its locals in the
-    /// reverse order of their first use, and the hub is used first here.
+    /// reverse order of their first use, and the hub is used first here. (std does not promise the
+    /// order; the platforms of the tests keep it.)
     static HUB_IS_ALIVE: HubIsAlive = {
         drop(Hub::current());
         HubIsAlive

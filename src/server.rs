@@ -154,14 +154,22 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// path, Sentry groups as it does by default.
     ///
     /// A request fails when the inner service does, or when it answers with one of the statuses
-    /// or, at the head or the end of its response, gRPC codes of `failures`. A stream that the
-    /// client cut off has not failed. Nothing is reported twice: an event of level error or above
-    /// that was captured in the request, by hand, by `tracing` or by a panic, stands for its
-    /// failure. Events of lower levels do not, nor do those of
-    /// [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), nor those of a work under an ID
-    /// of its own. An error that `before_send` then discards counts all the same: to silence one,
-    /// lower its level. Of nested layers it is the outermost that reports, so ask it there. A body
-    /// that breaks off with an error after its head is not seen, nor are the trailers of gRPC-Web.
+    /// or, at the head or the end of its response, gRPC codes of `failures`. These do not count: a
+    /// stream that the client cut off, a body that breaks off with an error after its head, the
+    /// trailers of gRPC-Web, a gRPC response that ends without a code, and an error of `poll_ready`,
+    /// which belongs to no request.
+    ///
+    /// Nothing is reported twice: an event of level error or above that was captured in the request,
+    /// by hand, by `tracing` or by a panic, stands for its failure. Events of lower levels do not, nor
+    /// do those of [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), nor those of a work
+    /// under an ID of its own. An error that `before_send` or an event processor then discards counts
+    /// all the same: to silence one, lower its level. A level that is set on the scope is the report's,
+    /// too. Of nested layers it is the outermost that reports, so ask it there.
+    ///
+    /// The report is in the trace of the span that a layer inside handled the request in, such as
+    /// `SentryHttpLayer`, or `TraceLayer` with `MakeTransactionIdSpan`. Else it is in the trace that
+    /// the request brought in `sentry-trace`, if the client's options let it be continued; else in
+    /// the one of all that the request captured, which is the process's.
     ///
     /// tower-http's `TraceLayer` logs each 5xx as an error. Where sentry-tracing sends errors to
     /// Sentry, that event stands for the failure; with `TraceLayer::on_failure(())` this report,

@@ -1,7 +1,8 @@
 //! What a thread keeps of a request that is over, for the next one.
 //!
 //! A scope is entered for each poll and each frame, so it is held by one reference; and to make it
-//! anew for each request would cost an allocation and, with a base hub, a clone of its scope.
+//! anew for each request would cost an allocation and, with a base hub, a clone of its scope. What
+//! that scope holds is thus kept for longer than the server lives.
 
 use std::cell::RefCell;
 use std::sync::Arc;
