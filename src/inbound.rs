@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use sentry::protocol::{Event, Level, Request as EventRequest, TraceContext, Url};
 use sentry::{Hub, Scope, TransactionContext};
 
@@ -52,7 +52,11 @@ impl Notes {
         if self.trace.get().is_none()
             && let Some(span) = span_of(hub)
         {
-            let _ = self.trace.set(span.get_trace_context());
+            let TraceContext { trace_id, span_id, parent_span_id, op, .. } =
+                span.get_trace_context();
+            let trace =
+                TraceContext { trace_id, span_id, parent_span_id, op, ..TraceContext::default() };
+            let _ = self.trace.set(trace);
         }
     }
 }
@@ -65,9 +69,7 @@ pub(crate) struct InboundCall {
     /// Whether `route` is one of a few, rather than the path that a client chose.
     is_route: bool,
     url: Option<Url>,
-    /// The headers of the trace that the request is part of.
-    sentry_trace: Option<String>,
-    baggage: Option<String>,
+    incoming: IncomingTrace,
     has_waited: bool,
 }
 
@@ -81,8 +83,7 @@ impl InboundCall {
             is_route: matched.is_some() || is_grpc(request.headers()),
             route: matched.unwrap_or_else(|| request.uri().path().to_owned()),
             url: inbound_url(request),
-            sentry_trace: text(request, "sentry-trace").map(str::to_owned),
-            baggage: text(request, "baggage").map(str::to_owned),
+            incoming: IncomingTrace::of(request),
             has_waited: false,
         }
     }
@@ -162,18 +163,12 @@ impl InboundCall {
             return;
         }
         let name = format!("{} {}", self.method, self.route);
-        // An active span knows best. Without any of these the trace is that of the process, as it is
-        // for all else that the request captured.
+        // A span that is still active speaks for itself. Without any trace here it is that of the
+        // process, as for all else that the request captured.
         if span_of(hub).is_none()
-            && let Some(trace) = notes.and_then(|notes| notes.trace.get())
-        {
-            let TraceContext { trace_id, span_id, parent_span_id, ref op, .. } = *trace;
-            let op = op.clone();
-            let trace =
-                TraceContext { trace_id, span_id, parent_span_id, op, ..Default::default() };
-            event.contexts.insert("trace".to_owned(), trace.into());
-        } else if let Some(trace) =
-            continued_trace(hub, self.sentry_trace.as_deref(), self.baggage.as_deref())
+            && let Some(trace) = notes
+                .and_then(|notes| notes.trace.get().cloned())
+                .or_else(|| self.incoming.continued(hub, &name))
         {
             event.contexts.insert("trace".to_owned(), trace.into());
         }
@@ -196,30 +191,37 @@ impl InboundCall {
     }
 }
 
-fn text<'a, B>(request: &'a Request<B>, header: &str) -> Option<&'a str> {
-    request.headers().get(header)?.to_str().ok()
+/// The trace that a request says it is part of.
+struct IncomingTrace {
+    sentry_trace: Option<HeaderValue>,
+    baggage: Option<HeaderValue>,
 }
 
-/// The trace that a request brought, if the client's options let it be continued.
-fn continued_trace(
-    hub: &Hub,
-    sentry_trace: Option<&str>,
-    baggage: Option<&str>,
-) -> Option<TraceContext> {
-    let headers = [("sentry-trace", sentry_trace?), ("baggage", baggage.unwrap_or_default())];
-    let context = TransactionContext::continue_from_headers("", "http.server", headers);
-    // Never finished, and so never sent: only the client knows whose traces are continued.
-    let trace = hub.start_transaction(context).get_trace_context();
-    // One that is not continued has no parent.
-    trace.parent_span_id.is_some().then_some(trace)
+impl IncomingTrace {
+    fn of<B>(request: &Request<B>) -> Self {
+        let header = |name| request.headers().get(name).cloned();
+        Self { sentry_trace: header("sentry-trace"), baggage: header("baggage") }
+    }
+
+    /// What continues it, if the client's options let it be continued.
+    fn continued(&self, hub: &Hub, name: &str) -> Option<TraceContext> {
+        let sentry_trace = self.sentry_trace.as_ref()?.to_str().ok()?;
+        let baggage = self.baggage.as_ref().and_then(|baggage| baggage.to_str().ok());
+        let headers = [("sentry-trace", sentry_trace), ("baggage", baggage.unwrap_or_default())];
+        let context = TransactionContext::continue_from_headers(name, "http.server", headers);
+        // Never finished, and so never sent: only the client knows whose traces are continued.
+        let trace = hub.start_transaction(context).get_trace_context();
+        // One that is not continued has no parent.
+        trace.parent_span_id.is_some().then_some(trace)
+    }
 }
 
-/// The `sentry-trace` of a request, if the client's options let it be continued.
+/// The header `sentry-trace` of a request, if the client's options let the trace be continued.
 #[cfg(feature = "tower-http")]
-pub(crate) fn sentry_trace<'a, B>(hub: &Hub, request: &'a Request<B>) -> Option<&'a str> {
-    let sentry_trace = text(request, "sentry-trace");
-    continued_trace(hub, sentry_trace, text(request, "baggage"))?;
-    sentry_trace
+pub(crate) fn sentry_trace<B>(request: &Request<B>, hub: &Hub, name: &str) -> Option<HeaderValue> {
+    let incoming = IncomingTrace::of(request);
+    incoming.continued(hub, name)?;
+    incoming.sentry_trace
 }
 
 /// The method and the route of a request; where the route is not known, its path.

@@ -89,7 +89,9 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
         let traced = scope.as_ref().and_then(TransactionIdScope::hub).filter(|hub| traces(hub));
         let name = traced.map(|_| name_of(request));
         let op = traced.map(|_| "http.server");
-        let trace = traced.and_then(|hub| sentry_trace(hub, request));
+        let trace = traced.zip(name.as_deref());
+        let trace = trace.and_then(|(hub, name)| sentry_trace(request, hub, name));
+        let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
         // The level of a span is part of its call site.
         macro_rules! span {
             ($level:expr) => {

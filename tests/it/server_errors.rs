@@ -294,6 +294,12 @@ fn a_report_is_in_the_trace_of_its_request() {
         let Context::Trace(trace) = &contexts["trace"] else { panic!("{contexts:?}") };
         (**trace).clone()
     }
+    /// Leaves its span on the scope.
+    async fn in_a_span_of_its_own() -> StatusCode {
+        let span = sentry::start_transaction(sentry::TransactionContext::new("own", "task"));
+        sentry::configure_scope(|scope| scope.set_span(Some(span.into())));
+        handler().await
+    }
     let options = ClientOptions::new().traces_sample_rate(1.0).org_id("42".parse().unwrap());
     story_with(options, |sentry| async move {
         let route = || Router::new().route("/cook", get(handler));
@@ -304,7 +310,9 @@ fn a_report_is_in_the_trace_of_its_request() {
         let spans = route().layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()));
         let spans = serve(spans.layer(captures())).await;
         let theirs = format!("sentry-trace: {TRACE}-{PARENT}-1\r\nbaggage: sentry-org_id=");
-        for (address, is_traced) in [(plain, false), (tower, true), (spans, true)] {
+        let own = Router::new().route("/cook", get(in_a_span_of_its_own));
+        let own = serve(own.layer(captures())).await;
+        for (address, is_traced) in [(plain, false), (tower, true), (spans, true), (own, false)] {
             for (lines, continues) in [
                 (String::new(), false),
                 (format!("{theirs}42\r\n"), true),
@@ -334,9 +342,11 @@ fn a_report_is_in_the_trace_of_its_request() {
                     assert_eq!(report.trace_id, transaction.trace_id);
                     assert_eq!(report.span_id, transaction.span_id);
                 }
-                if is_traced || !continues {
+                // What the request captured by itself is in the caller's trace only in a span.
+                if is_traced || !continues || address == own {
                     assert_eq!(report.trace_id, noted.trace_id);
                 }
+                let continues = continues && address != own;
                 assert_eq!(report.trace_id.to_string() == TRACE, continues, "{lines}");
                 if continues {
                     assert_eq!(report.parent_span_id.unwrap().to_string(), PARENT);
