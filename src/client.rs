@@ -127,7 +127,8 @@ impl<C: Capture> InjectTransactionIdLayer<C> {
     ///
     /// A call fails when the inner service does, or when it answers with one of the statuses or, at
     /// the head of its response, gRPC codes of `failures`. The event is captured by the hub that is
-    /// current at the call, and never stands for the failure of the request that made the call.
+    /// current at the call, on a fork with a `last_event_id` of its own, and never stands for the
+    /// failure of the request that made the call.
     ///
     /// Each attempt of a `Retry` outside is a call. One that a `Timeout` outside cuts off has not
     /// failed, but was cancelled, which its breadcrumb says: put the timeout inside. Errors of

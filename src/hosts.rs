@@ -36,13 +36,14 @@ impl AllowedHosts {
     ///
     /// - a name: `kitchen.internal`; that name alone, on any port;
     /// - a suffix, with a leading dot: `.svc.cluster.local`; every name below it, not the name
-    ///   itself, and never an IP address, so that it must not end in a number;
+    ///   itself, and never an IP address;
     /// - an IP address: `10.0.0.7`, `[::1]` or `::1`;
     /// - any of these with a port: `localhost:8080`; on that port alone, where the port of a
     ///   request that names none is its scheme's.
     ///
-    /// Case and one trailing dot do not matter. Names beyond ASCII are written in Punycode, as
-    /// they are sent.
+    /// Neither case nor one trailing dot of a name matters. Names beyond ASCII are written in
+    /// Punycode, as they are sent. A name or a suffix does not end in a number: to a URL, `127.1` is an
+    /// address.
     ///
     /// # Errors
     ///
@@ -148,7 +149,7 @@ impl HostRule {
             return Some(Self { pattern: Pattern::Ip(ip), port: None });
         }
         let (host, port) = match entry.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().ok()?)),
+            Some((host, port)) if !port.ends_with(']') => (host, Some(parse_port(port)?)),
             _ => (entry, None),
         };
         let (below, host) = match host.strip_prefix('.') {
@@ -158,10 +159,9 @@ impl HostRule {
         let name = without_root(host);
         let pattern = match parse_ip(host) {
             Some(ip) if !below => Pattern::Ip(ip),
-            _ if !is_name(name) => return None,
-            _ if !below => Pattern::Name(name.into()),
-            _ if ends_in_a_number(name) => return None,
-            _ => Pattern::Below(name.into()),
+            _ if !is_name(name) || ends_in_a_number(name) => return None,
+            _ if below => Pattern::Below(name.into()),
+            _ => Pattern::Name(name.into()),
         };
         Some(Self { pattern, port })
     }
@@ -183,6 +183,11 @@ fn parse_ip(host: &str) -> Option<IpAddr> {
         Some(v6) => v6.strip_suffix(']')?.parse().map(Ipv6Addr::into).ok(),
         None => host.parse().ok(),
     }
+}
+
+/// Digits alone, while `parse` would take a sign.
+fn parse_port(port: &str) -> Option<u16> {
+    port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())?
 }
 
 /// Without the dot of the root, which a full name may end in.

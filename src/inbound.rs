@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use sentry::protocol::{Event, Level, Request as EventRequest, TraceContext, Url};
-use sentry::{Hub, Scope, TransactionContext};
+use sentry::{Hub, Scope};
 
 use crate::failures::{Rules, is_grpc};
 use crate::hubs::span_of;
@@ -15,6 +15,7 @@ use crate::report::{
     PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, hides_a_failure, mechanism,
     response_context,
 };
+use crate::trace::IncomingTrace;
 use crate::urls::without_secrets;
 use crate::{TAG, TransactionId, TransactionIdScope};
 
@@ -61,6 +62,9 @@ impl Notes {
     }
 }
 
+/// How often it is looked for the span that a request is handled in.
+const MAX_LOOKS: u8 = 16;
+
 /// An inbound request whose failure is worth an event.
 pub(crate) struct InboundCall {
     rules: Arc<Rules>,
@@ -69,8 +73,8 @@ pub(crate) struct InboundCall {
     /// Whether `route` is one of a few, rather than the path that a client chose.
     is_route: bool,
     url: Option<Url>,
-    incoming: IncomingTrace,
-    has_waited: bool,
+    incoming: Option<IncomingTrace>,
+    waits: u8,
 }
 
 impl InboundCall {
@@ -84,17 +88,18 @@ impl InboundCall {
             route: matched.unwrap_or_else(|| request.uri().path().to_owned()),
             url: inbound_url(request),
             incoming: IncomingTrace::of(request),
-            has_waited: false,
+            waits: 0,
         }
     }
 
-    /// The request waits for something, and so it is in the span of a layer such as
-    /// `SentryHttpLayer`, which takes it off the scope again before there is a response.
+    /// The request waits for something, perhaps in the span of a layer such as `SentryHttpLayer`,
+    /// which takes it off the scope again before there is a response.
     pub(crate) fn wait(&mut self, scope: &TransactionIdScope) {
-        if !self.has_waited
+        // A look takes a fork of the hub: not at each of the polls of a long wait.
+        if self.waits < MAX_LOOKS
             && let (Some(notes), Some(hub)) = (scope.notes(), scope.hub())
         {
-            self.has_waited = true;
+            self.waits += 1;
             notes.note_span(hub);
         }
     }
@@ -168,7 +173,7 @@ impl InboundCall {
         if span_of(hub).is_none()
             && let Some(trace) = notes
                 .and_then(|notes| notes.trace.get().cloned())
-                .or_else(|| self.incoming.continued(hub, &name))
+                .or_else(|| self.incoming?.continued_by(&*hub.client()?))
         {
             event.contexts.insert("trace".to_owned(), trace.into());
         }
@@ -189,39 +194,6 @@ impl InboundCall {
             });
         });
     }
-}
-
-/// The trace that a request says it is part of.
-struct IncomingTrace {
-    sentry_trace: Option<HeaderValue>,
-    baggage: Option<HeaderValue>,
-}
-
-impl IncomingTrace {
-    fn of<B>(request: &Request<B>) -> Self {
-        let header = |name| request.headers().get(name).cloned();
-        Self { sentry_trace: header("sentry-trace"), baggage: header("baggage") }
-    }
-
-    /// What continues it, if the client's options let it be continued.
-    fn continued(&self, hub: &Hub, name: &str) -> Option<TraceContext> {
-        let sentry_trace = self.sentry_trace.as_ref()?.to_str().ok()?;
-        let baggage = self.baggage.as_ref().and_then(|baggage| baggage.to_str().ok());
-        let headers = [("sentry-trace", sentry_trace), ("baggage", baggage.unwrap_or_default())];
-        let context = TransactionContext::continue_from_headers(name, "http.server", headers);
-        // Never finished, and so never sent: only the client knows whose traces are continued.
-        let trace = hub.start_transaction(context).get_trace_context();
-        // One that is not continued has no parent.
-        trace.parent_span_id.is_some().then_some(trace)
-    }
-}
-
-/// The header `sentry-trace` of a request, if the client's options let the trace be continued.
-#[cfg(feature = "tower-http")]
-pub(crate) fn sentry_trace<B>(request: &Request<B>, hub: &Hub, name: &str) -> Option<HeaderValue> {
-    let incoming = IncomingTrace::of(request);
-    incoming.continued(hub, name)?;
-    incoming.sentry_trace
 }
 
 /// The method and the route of a request; where the route is not known, its path.

@@ -22,6 +22,7 @@ mod server;
 mod spares;
 #[cfg(feature = "tower-http")]
 mod tower_http;
+mod trace;
 mod trust;
 mod urls;
 

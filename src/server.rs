@@ -128,7 +128,7 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// into a request. It is also the faster way. In return, a later change of `hub` is not seen,
     /// a client bound to it later included. A span that is active now is left out.
     ///
-    /// A hub without a client leaves the default, so give the hub after `sentry::init`. Once the
+    /// A hub without an enabled client leaves the default, so give the hub after `sentry::init`. Once the
     /// client is closed, requests go by the default, too: each has a fork of the hub that is current.
     ///
     /// ```
@@ -143,7 +143,7 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
         let base = BaseHub::new(hub).map(Arc::new);
         #[cfg(feature = "tracing")]
         if base.is_none() {
-            tracing::warn!("the base hub has no Sentry client, and is not used");
+            tracing::warn!("the base hub has no enabled Sentry client, and is not used");
         }
         Self::with(Config { base, ..Arc::unwrap_or_clone(self.config) })
     }
@@ -159,17 +159,19 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// trailers of gRPC-Web, a gRPC response that ends without a code, and an error of `poll_ready`,
     /// which belongs to no request.
     ///
-    /// Nothing is reported twice: an event of level error or above that was captured in the request,
-    /// by hand, by `tracing` or by a panic, stands for its failure. Events of lower levels do not, nor
+    /// Nothing is reported twice: an event of level error or above that was captured in the request
+    /// and carries its tag, by hand, by `tracing` or by a panic, stands for its failure. Events of lower levels do not, nor
     /// do those of [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), nor those of a work
     /// under an ID of its own. An error that `before_send` or an event processor then discards counts
     /// all the same: to silence one, lower its level. A level that is set on the scope is the report's,
     /// too. Of nested layers it is the outermost that reports, so ask it there.
     ///
-    /// The report is in the trace of the span that a layer inside handled the request in, such as
-    /// `SentryHttpLayer`, or `TraceLayer` with `MakeTransactionIdSpan`. Else it is in the trace that
-    /// the request brought in `sentry-trace`, if the client's options let it be continued; else in
-    /// the one of all that the request captured, which is the process's.
+    /// The report is in the trace of the span that a layer inside handled the request in: that of
+    /// `TraceLayer` with `MakeTransactionIdSpan`, or of `SentryHttpLayer` if the request waited for
+    /// something inside of it. Else it is in the trace that the request brought in `sentry-trace`, if
+    /// the client's options let it be continued; else in the one of all that the request captured,
+    /// which is the process's. Like that of the client layer, it is captured on a fork of the hub,
+    /// which has a `last_event_id` of its own.
     ///
     /// tower-http's `TraceLayer` logs each 5xx as an error. Where sentry-tracing sends errors to
     /// Sentry, that event stands for the failure; with `TraceLayer::on_failure(())` this report,

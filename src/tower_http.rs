@@ -4,14 +4,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Request;
-use sentry::{Hub, TracesSamplingStrategy};
+use sentry::{Client, Hub, TracesSamplingStrategy};
 use tower_http::request_id::MakeRequestId;
 use tower_http::trace::MakeSpan;
 use tracing::field::Empty;
 use tracing::{Level, Span};
 
-use crate::inbound::{name_of, sentry_trace};
+use crate::inbound::name_of;
 use crate::scope::with_current;
+use crate::trace::IncomingTrace;
 use crate::{MakeTransactionId, TransactionId, TransactionIdScope};
 
 /// A `MakeSpan` for tower-http's `TraceLayer` that records `transaction_id`, so that each log line
@@ -38,7 +39,8 @@ use crate::{MakeTransactionId, TransactionId, TransactionIdScope};
 /// it out. This one is of level `INFO`, so that `SpanLayer` makes a Sentry transaction of each
 /// request. It is named by method and route, and continues the trace of an incoming `sentry-trace`;
 /// where the client has tracing on, the span has the fields `sentry.name`, `sentry.op` and
-/// `sentry.trace` for that.
+/// `sentry.trace` for that. (sentry-tracing reads no `baggage`, and so continues none where the client
+/// has [`strict_trace_continuation`](sentry::ClientOptions::strict_trace_continuation).)
 ///
 /// Two things speak for leaving it out all the same. sentry-tracing forks the hub each time that a
 /// span is entered, so that a user, tags or breadcrumbs that a handler sets are lost at its next
@@ -86,12 +88,12 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
     fn make_span(&mut self, request: &Request<B>) -> Span {
         let scope = with_current(TransactionIdScope::clone);
         // Only where they are of use, since each log line shows them.
-        let traced = scope.as_ref().and_then(TransactionIdScope::hub).filter(|hub| traces(hub));
-        let name = traced.map(|_| name_of(request));
-        let op = traced.map(|_| "http.server");
-        let trace = traced.zip(name.as_deref());
-        let trace = trace.and_then(|(hub, name)| sentry_trace(request, hub, name));
-        let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
+        let client = scope.as_ref().and_then(tracing_client);
+        let name = client.as_ref().map(|_| name_of(request));
+        let op = client.as_ref().map(|_| "http.server");
+        let trace = client.as_ref().zip(IncomingTrace::of(request));
+        let trace = trace.filter(|(client, trace)| trace.continued_by(client).is_some());
+        let trace = trace.as_ref().and_then(|(_, trace)| trace.header());
         // The level of a span is part of its call site.
         macro_rules! span {
             ($level:expr) => {
@@ -126,8 +128,9 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
     }
 }
 
-fn traces(hub: &Hub) -> bool {
-    hub.client().is_some_and(|client| {
+/// The client of `scope`, if it has tracing on.
+fn tracing_client(scope: &TransactionIdScope) -> Option<Arc<Client>> {
+    scope.hub()?.client().filter(|client| {
         !matches!(client.options().traces_sampling_strategy, TracesSamplingStrategy::Disabled)
     })
 }

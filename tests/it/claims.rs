@@ -158,8 +158,7 @@ pub(crate) fn any_hosts(entries: &[String], uri: &str, host_line: Option<&[u8]>)
         assert!(send(&AllowedHosts::any(), forwarded));
         // A client that makes a URL of it agrees on where it goes.
         if let (true, Some(_), Ok(url)) = (is_sent, uri.scheme(), uri.to_string().parse()) {
-            let agrees = hosts.allows_url(&url) || is_short_address(&uri);
-            assert!(agrees, "{entries:?} let {uri} through, and not {url}");
+            assert!(hosts.allows_url(&url), "{entries:?} let {uri} through, and not {url}");
         }
     }
     // A host that is listed as it is written is sent to.
@@ -235,16 +234,12 @@ fn strict_address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Such as `127.1`, which is a name to some and an address to others. It is sent to only where
-/// it was listed like this.
-fn is_short_address(uri: &Uri) -> bool {
-    uri.host().is_some_and(|host| address(host).is_some() && strict_address(host).is_none())
-}
-
-/// An address, or a name of which nobody is in doubt.
+/// An address, or a name of which nobody is in doubt, as of `127.1`, which is an address to a URL.
 fn is_sound(host: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    strict_address(host).is_some() || without_dot(host).split('.').all(is_label)
+    let is_name =
+        || format!("http://{host}/").parse().is_ok_and(|url: reqwest::Url| url.domain().is_some());
+    strict_address(host).is_some() || (without_dot(host).split('.').all(is_label) && is_name())
 }

@@ -112,7 +112,12 @@ fn a_list_with_an_entry_that_is_no_host_is_refused_by_name() {
         "a b",
         "example.com:x",
         "..com",
+        "example.com:+80",
         "10.0.0.0/8",
+        // To a URL these are addresses, and not written as one.
+        "10.0.0.7.",
+        "127.1",
+        "2130706433",
         // An address is not below a suffix, though its text ends like one.
         ".0.0.7",
         ".1",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::{Next, from_fn};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -306,10 +307,17 @@ fn a_report_is_in_the_trace_of_its_request() {
         let span = MakeTransactionIdSpan::new();
         let plain = serve(route().layer(captures())).await;
         let tower = route().layer(SentryHttpLayer::new().enable_transaction());
-        let tower = serve(tower.layer(captures())).await;
+        // It waits before there is a span.
+        let waits = from_fn(async |request: Request<Body>, next: Next| {
+            tokio::task::yield_now().await;
+            next.run(request).await
+        });
+        let tower = serve(tower.layer(waits).layer(captures())).await;
         let spans = route().layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()));
         let spans = serve(spans.layer(captures())).await;
-        let theirs = format!("sentry-trace: {TRACE}-{PARENT}-1\r\nbaggage: sentry-org_id=");
+        let theirs = format!(
+            "sentry-trace: {TRACE}-{PARENT}-1\r\nbaggage: other=1\r\nbaggage: a=b, sentry-org_id="
+        );
         let own = Router::new().route("/cook", get(in_a_span_of_its_own));
         let own = serve(own.layer(captures())).await;
         for (address, is_traced) in [(plain, false), (tower, true), (spans, true), (own, false)] {

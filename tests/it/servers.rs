@@ -334,7 +334,7 @@ fn a_base_hub_is_what_it_was_when_it_was_given() {
         // A base without a client is none, which is said: the hub that is current counts.
         let empty = Arc::new(Hub::new(None, Arc::default()));
         let layer = BindTransactionIdLayer::new().hub(empty);
-        assert!(printed().contains("the base hub has no Sentry client"), "{}", printed());
+        assert!(printed().contains("the base hub has no enabled Sentry client"), "{}", printed());
         assert!(format!("{layer:?}").contains("has_base_hub: false"), "{layer:?}");
         let address = serve(Router::new().route("/", get(handler)).layer(layer)).await;
         get_with_ids(address, &[b"default"]).await;
