@@ -110,7 +110,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("timeout", Method::POST, "/orders", "slow"),
         ("preflight", Method::OPTIONS, "/orders", ""),
     ] {
-        println!("{id}:");
+        println!(
+            "{id}:{}",
+            if id == "panic" { " (what the panic prints is part of the show)" } else { "" }
+        );
         let request = reqwest::Client::new().request(method, format!("{url}{path}")).body(wish);
         let request = request.header("Origin", "http://page.example").header(X_TRANSACTION_ID, id);
         let response = request.header("Access-Control-Request-Method", "POST").send().await?;
