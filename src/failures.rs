@@ -12,7 +12,8 @@ use http::{HeaderMap, StatusCode, header};
 ///
 /// By default the statuses 500 to 599 and, in responses of type `application/grpc*`, the codes
 /// `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`,
-/// which are the server's fault rather than the caller's.
+/// which are mostly the server's fault rather than the caller's. A caller who makes up paths gets
+/// `UNIMPLEMENTED`, though: at a public edge, leave out [12](Self::grpc_codes).
 ///
 /// The server layer finds a gRPC code at the head or at the end of a response; the client layer, which
 /// leaves bodies alone, at the head only.

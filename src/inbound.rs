@@ -69,9 +69,11 @@ const MAX_LOOKS: u8 = 16;
 pub(crate) struct InboundCall {
     rules: Arc<Rules>,
     method: Method,
-    route: String,
-    /// Whether `route` is one of a few, rather than the path that a client chose.
+    /// The method and the route; where the route is not known, the path.
+    name: String,
+    /// Whether the name is one of a few, rather than what a client chose.
     is_route: bool,
+    is_grpc: bool,
     url: Option<Url>,
     incoming: Option<IncomingTrace>,
     waits: u8,
@@ -79,13 +81,12 @@ pub(crate) struct InboundCall {
 
 impl InboundCall {
     pub(crate) fn new<B>(request: &Request<B>, rules: &Arc<Rules>) -> Self {
-        let matched = matched_route(request);
         Self {
             rules: Arc::clone(rules),
             method: request.method().clone(),
-            // A method of gRPC is a path.
-            is_route: matched.is_some() || is_grpc(request.headers()),
-            route: matched.unwrap_or_else(|| request.uri().path().to_owned()),
+            name: name_of(request),
+            is_route: matched_route(request).is_some(),
+            is_grpc: is_grpc(request.headers()),
             url: inbound_url(request),
             incoming: IncomingTrace::of(request),
             waits: 0,
@@ -117,7 +118,7 @@ impl InboundCall {
             self.answered(scope, &status.to_string(), Some(status), peer);
         } else if is_grpc(headers) {
             match self.rules.grpc_failure(headers) {
-                Some(code) => self.answered(scope, &format!("gRPC {code}"), None, peer),
+                Some(code) => self.answered_grpc(scope, code, peer),
                 None if !headers.contains_key("grpc-status") => return Some(self),
                 None => {}
             }
@@ -128,8 +129,19 @@ impl InboundCall {
     /// Reports the trailers of a gRPC response where they tell of a failure.
     pub(crate) fn ended(self, scope: &TransactionIdScope, trailers: &HeaderMap) {
         if let Some(code) = self.rules.grpc_failure(trailers) {
-            self.answered(scope, &format!("gRPC {code}"), None, None);
+            self.answered_grpc(scope, code, None);
         }
+    }
+
+    fn answered_grpc(
+        mut self,
+        scope: &TransactionIdScope,
+        code: i32,
+        peer: Option<&TransactionId>,
+    ) {
+        // The path names a method of gRPC, unless the service knows of none: UNIMPLEMENTED.
+        self.is_route |= self.is_grpc && code != 12;
+        self.answered(scope, &format!("gRPC {code}"), None, peer);
     }
 
     /// Reports the error of the inner service.
@@ -148,7 +160,7 @@ impl InboundCall {
         status: Option<StatusCode>,
         peer: Option<&TransactionId>,
     ) {
-        let message = format!("{} {} answered {answer}", self.method, self.route);
+        let message = format!("{} answered {answer}", self.name);
         let mut event = Event { message: Some(message), level: Level::Error, ..Event::default() };
         if let Some(status) = status {
             event.contexts.insert("response".to_owned(), response_context(status).into());
@@ -167,7 +179,7 @@ impl InboundCall {
         if notes.is_some_and(|notes| notes.is_reported.load(Relaxed)) {
             return;
         }
-        let name = format!("{} {}", self.method, self.route);
+        let name = self.name;
         // A span that is still active speaks for itself. Without any trace here it is that of the
         // process, as for all else that the request captured.
         if span_of(hub).is_none()
@@ -185,6 +197,7 @@ impl InboundCall {
         let grouping =
             self.is_route.then(|| fingerprint(["http.server".to_owned(), name.clone(), outcome]));
         let id = scope.id().clone();
+        // What is cloned in there is so once: a processor may run often, and this one does not.
         scope.run(|| {
             capture(hub, event, grouping, move |event| {
                 // Under the ID that was echoed, whatever a handler calls by the name of the tag.
@@ -197,7 +210,6 @@ impl InboundCall {
 }
 
 /// The method and the route of a request; where the route is not known, its path.
-#[cfg(feature = "tower-http")]
 pub(crate) fn name_of<B>(request: &Request<B>) -> String {
     let route = matched_route(request);
     format!("{} {}", request.method(), route.as_deref().unwrap_or(request.uri().path()))

@@ -1,4 +1,5 @@
-// Of two links of one name the first counts: the README's picture is here one that needs no file.
+// Markdown takes the first definition of a link: this one, a data URL, stands for the README's
+// `[chart]`, a file that the documentation does not have.
 #![doc = include_str!("chart.md")]
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]

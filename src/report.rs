@@ -75,10 +75,10 @@ pub(crate) fn capture(
     let hub = Hub::new_from_top(hub);
     hub.configure_scope(|scope| {
         scope.add_event_processor(move |mut event| {
-            if let Some(grouping) =
-                grouping.clone().filter(|_| *event.fingerprint == ["{{ default }}"])
+            if let Some(grouping) = &grouping
+                && *event.fingerprint == ["{{ default }}"]
             {
-                event.fingerprint = grouping;
+                event.fingerprint.clone_from(grouping);
             }
             complete(&mut event);
             Some(event)

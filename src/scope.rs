@@ -130,8 +130,7 @@ impl Inner {
                 notes.watch(scope, self.id.clone());
             }
         };
-        let hub = match opening.base {
-            Some(base) if !base.is_enabled() => fork_current(prepare),
+        let hub = match opening.base.filter(|base| base.is_enabled()) {
             Some(base) if opening.upstream.is_some() || opening.watch => Some(base.fork(prepare)),
             Some(base) => Some(base.lend(&mut self.lent, &self.id)),
             None => fork_current(prepare),

@@ -150,8 +150,8 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
 
     /// Reports each request that fails as one Sentry event under its ID: with its method, its route
     /// (axum's `MatchedPath` with the feature `axum`, else the path; never the query) and its
-    /// status. A matched route or a method of gRPC makes, with each outcome, one issue; by a mere
-    /// path, Sentry groups as it does by default.
+    /// status. A matched route makes, with each outcome, one issue, and so does a method of gRPC, but
+    /// for `UNIMPLEMENTED`; by a mere path, which a client chose, Sentry groups as it does by default.
     ///
     /// A request fails when the inner service does, or when it answers with one of the statuses
     /// or, at the head or the end of its response, gRPC codes of `failures`. These do not count: a

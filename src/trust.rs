@@ -66,6 +66,16 @@ impl Trust {
     }
 }
 
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            TrustKind::Always => "Trust::always()",
+            TrustKind::Never => "Trust::never()",
+            TrustKind::When(_) => "Trust::when(..)",
+        })
+    }
+}
+
 /// What [`Trust::when`] may decide by: all of a request but its body.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
@@ -98,15 +108,5 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
-    }
-}
-
-impl fmt::Debug for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            TrustKind::Always => "Trust::always()",
-            TrustKind::Never => "Trust::never()",
-            TrustKind::When(_) => "Trust::when(..)",
-        })
     }
 }

@@ -130,7 +130,11 @@ fn the_one(headers: &HeaderMap) -> &HeaderValue {
 /// No list of hosts, URI and `Host` line is too strange: only hosts that were named see the ID.
 pub(crate) fn any_hosts(entries: &[String], uri: &str, host_line: Option<&[u8]>) {
     // Of all that is listed, what is a host.
-    let is_host = |entry: &&String| AllowedHosts::only([entry]).is_ok();
+    let is_host = |entry: &&String| {
+        let is_host = AllowedHosts::only([entry]).is_ok();
+        assert!(is_host || !is_sound(entry), "{entry} was refused");
+        is_host
+    };
     let entries: Vec<_> = entries.iter().filter(is_host).collect();
     let hosts = AllowedHosts::only(&entries).unwrap();
     // Asked by hand, with anything.

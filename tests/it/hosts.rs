@@ -55,6 +55,7 @@ fn the_parsed_host_decides() {
         (suffix, "http://a.b.EXAMPLE.com/", None, true),
         (suffix, "http://example.com/", None, false),
         (suffix, "http://notexample.com/", None, false),
+        (suffix, "http://..example.com/", None, false),
         (both, "http://example.com/", None, true),
         (v4, "http://10.0.0.7:8080/", None, true),
         (v4, "http://110.0.0.7/", None, false),
@@ -120,6 +121,7 @@ fn a_list_with_an_entry_that_is_no_host_is_refused_by_name() {
         "2130706433",
         // An address is not below a suffix, though its text ends like one.
         ".0.0.7",
+        ".10.0.0.7",
         ".1",
         ".0x1",
     ];

@@ -84,6 +84,8 @@ fn under_trace_layer_what_tracing_reports_carries_the_id() {
             let line = lines.next().unwrap();
             assert!(line.contains(&format!("transaction_id=\"{id}\"")), "{line}");
             assert!(line.contains("path=\"/\""), "{line}");
+            // Of use only where the client has tracing on.
+            assert!(!line.contains("sentry."), "{line}");
         }
     });
 }

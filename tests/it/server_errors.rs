@@ -266,6 +266,11 @@ fn a_report_leaves_alone_what_the_handler_set_but_for_the_id() {
             scope.set_fingerprint(Some(&["by hand"]));
             // As those call it who take payments.
             scope.set_tag("transaction_id", "psp-4711");
+            scope.add_event_processor(|mut event| {
+                let method = Some("BREW".to_owned());
+                event.request = Some(sentry::protocol::Request { method, ..Default::default() });
+                Some(event)
+            });
         });
         sentry::capture_message("paid", Level::Info);
         FAILED
@@ -276,6 +281,7 @@ fn a_report_leaves_alone_what_the_handler_set_but_for_the_id() {
         assert_eq!(tag(&events[0], "transaction_id").as_deref(), Some("psp-4711"));
         assert_eq!(events[1].transaction.as_deref(), Some("GET /cook"));
         assert_eq!(events[1].fingerprint[..], ["by hand"]);
+        assert_eq!(events[1].request.as_ref().unwrap().method.as_deref(), Some("BREW"));
         assert_eq!(events[1].logger.as_deref(), Some("tower_transaction_id"));
         assert_eq!(tag(&events[1], "transaction_id").as_deref(), Some("mine"));
     });
@@ -349,6 +355,7 @@ fn a_report_is_in_the_trace_of_its_request() {
                     assert_eq!(transaction.op.as_deref(), Some("http.server"));
                     assert_eq!(report.trace_id, transaction.trace_id);
                     assert_eq!(report.span_id, transaction.span_id);
+                    assert_eq!(report.op, transaction.op);
                 }
                 // What the request captured by itself is in the caller's trace only in a span.
                 if is_traced || !continues || address == own {
@@ -464,6 +471,33 @@ fn grpc_failures_are_found_in_headers_and_in_trailers() {
             let message = expected.map(|code| format!("POST /shop.Kitchen/Cook answered {code}"));
             assert_eq!(seen, message.iter().collect::<Vec<_>>(), "{headers:?} {trailers:?}");
             assert!(at_the_head.is_empty() || trailers.is_none());
+        }
+
+        // A method makes an issue. A path that a stranger made up does not, and gets UNIMPLEMENTED
+        // or, where nobody speaks gRPC, a status.
+        for (answer, grouping) in [
+            (Some("13"), &["http.server", "POST /shop.Kitchen/Cook", "gRPC 13"][..]),
+            (Some("12"), &["{{ default }}"]),
+            (None, &["{{ default }}"]),
+        ] {
+            let service =
+                ServiceBuilder::new().layer(captures()).service_fn(async |_: Request<Body>| {
+                    let mut response = match answer {
+                        Some(_) => grpc(&[], None),
+                        None => Response::new(Body::empty()),
+                    };
+                    match answer {
+                        Some(code) => {
+                            response.headers_mut().insert("grpc-status", code.parse().unwrap());
+                        }
+                        None => *response.status_mut() = FAILED,
+                    }
+                    Ok::<_, Never>(response)
+                });
+            let request = Request::post("/shop.Kitchen/Cook");
+            let request = request.header("content-type", "application/grpc").body(Body::empty());
+            service.oneshot(request.unwrap()).await.unwrap();
+            assert_eq!(sentry.take_events()[0].fingerprint[..], *grouping, "{answer:?}");
         }
 
         // A stream that the client cut off has not failed.
