@@ -187,7 +187,7 @@ fn parse_ip(host: &str) -> Option<IpAddr> {
 
 /// Digits alone, while `parse` would take a sign.
 fn parse_port(port: &str) -> Option<u16> {
-    port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())?
+    if port.bytes().all(|byte| byte.is_ascii_digit()) { port.parse().ok() } else { None }
 }
 
 /// Without the dot of the root, which a full name may end in.

@@ -18,7 +18,8 @@ pub(crate) struct BaseHub {
 }
 
 impl BaseHub {
-    /// `None` for a hub without an enabled client. A span that is active now is no parent of requests to come.
+    /// `None` for a hub without an enabled client. A span that is active now is no parent of
+    /// requests to come.
     pub(crate) fn new(hub: impl AsRef<Hub>) -> Option<Self> {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let hub = Hub::new_from_top(hub);

@@ -12,8 +12,8 @@ use sentry::{Hub, Scope};
 use crate::failures::{Rules, is_grpc};
 use crate::hubs::span_of;
 use crate::report::{
-    PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, hides_a_failure, mechanism,
-    response_context,
+    PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, hides_a_failure,
+    response_context, set_mechanism,
 };
 use crate::trace::IncomingTrace;
 use crate::urls::without_secrets;
@@ -147,9 +147,7 @@ impl InboundCall {
     /// Reports the error of the inner service.
     pub(crate) fn failed(self, scope: &TransactionIdScope, error: &(dyn Error + 'static)) {
         let (mut event, root) = event_from(error);
-        if let Some(exception) = event.exception.values.last_mut() {
-            exception.mechanism = Some(mechanism(SERVER_MECHANISM));
-        }
+        set_mechanism(&mut event, SERVER_MECHANISM);
         self.capture(scope, event, root);
     }
 
@@ -211,18 +209,17 @@ impl InboundCall {
 
 /// The method and the route of a request; where the route is not known, its path.
 pub(crate) fn name_of<B>(request: &Request<B>) -> String {
-    let route = matched_route(request);
-    format!("{} {}", request.method(), route.as_deref().unwrap_or(request.uri().path()))
+    format!("{} {}", request.method(), matched_route(request).unwrap_or(request.uri().path()))
 }
 
 /// The route that axum matched.
 #[cfg_attr(not(feature = "axum"), allow(clippy::unnecessary_wraps))]
-fn matched_route<B>(request: &Request<B>) -> Option<String> {
+fn matched_route<B>(request: &Request<B>) -> Option<&str> {
     #[cfg(feature = "axum")]
     return request
         .extensions()
         .get::<axum::extract::MatchedPath>()
-        .map(|matched| matched.as_str().to_owned());
+        .map(axum::extract::MatchedPath::as_str);
     #[cfg(not(feature = "axum"))]
     {
         let _ = request;

@@ -14,8 +14,8 @@ use crate::failures::{Rules, grpc_code, is_grpc};
 use crate::header::IdHeader;
 use crate::hubs::span_of;
 use crate::report::{
-    CLIENT_MECHANISM, Fingerprint, PEER_TAG, capture, event_from, fingerprint, mechanism, peer_id,
-    response_context,
+    CLIENT_MECHANISM, Fingerprint, PEER_TAG, capture, event_from, fingerprint, peer_id,
+    response_context, set_mechanism,
 };
 use crate::scope::with_current;
 use crate::urls::scrub;
@@ -154,9 +154,7 @@ impl OutboundCall {
     }
 
     fn capture(&self, mut event: Event<'static>, grouping: Fingerprint) {
-        if let Some(exception) = event.exception.values.last_mut() {
-            exception.mechanism = Some(mechanism(CLIENT_MECHANISM));
-        }
+        set_mechanism(&mut event, CLIENT_MECHANISM);
         let url = Url::parse(&self.url).ok();
         let method = Some(self.method.to_string());
         event.request = Some(EventRequest { method, url, ..EventRequest::default() });

@@ -50,10 +50,14 @@ pub(crate) fn peer_id(
     header.read(headers).id?.ok().filter(|peer| Some(peer) != ours)
 }
 
-/// How the event of an error came about. Handled: whoever called has the error, and the release is
-/// not to count it as a crash.
-pub(crate) fn mechanism(ty: &str) -> Mechanism {
-    Mechanism { ty: ty.to_owned(), handled: Some(true), ..Mechanism::default() }
+/// Says how the error of `event`, if it has one, came about. Handled: whoever called has the error,
+/// and the release is not to count it as a crash.
+pub(crate) fn set_mechanism(event: &mut Event<'_>, ty: &str) {
+    if let Some(exception) = event.exception.values.last_mut() {
+        let handled = Some(true);
+        exception.mechanism =
+            Some(Mechanism { ty: ty.to_owned(), handled, ..Mechanism::default() });
+    }
 }
 
 /// What Sentry groups by, in place of texts that hold IDs.

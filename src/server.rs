@@ -128,8 +128,9 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// into a request. It is also the faster way. In return, a later change of `hub` is not seen,
     /// a client bound to it later included. A span that is active now is left out.
     ///
-    /// A hub without an enabled client leaves the default, so give the hub after `sentry::init`. Once the
-    /// client is closed, requests go by the default, too: each has a fork of the hub that is current.
+    /// A hub without an enabled client leaves the default, so give the hub after `sentry::init`. Once
+    /// the client is closed, requests go by the default, too: each has a fork of the hub that is
+    /// current.
     ///
     /// ```
     /// use sentry::Hub;
@@ -160,9 +161,10 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// which belongs to no request.
     ///
     /// Nothing is reported twice: an event of level error or above that was captured in the request
-    /// and carries its tag, by hand, by `tracing` or by a panic, stands for its failure. Events of lower levels do not, nor
-    /// do those of [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), nor those of a work
-    /// under an ID of its own. An error that `before_send` or an event processor then discards counts
+    /// and carries its tag, by hand, by `tracing` or by a panic, stands for its failure. Events of
+    /// lower levels do not, nor do those of
+    /// [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), nor those of a work under an ID
+    /// of its own. An error that `before_send` or an event processor then discards counts
     /// all the same: to silence one, lower its level. A level that is set on the scope is the report's,
     /// too. Of nested layers it is the outermost that reports, so ask it there.
     ///
