@@ -141,11 +141,12 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// ```
     #[must_use]
     pub fn hub(self, hub: impl AsRef<Hub>) -> Self {
-        let base = BaseHub::new(hub).map(Arc::new);
+        // A client without a DSN is an operator's choice; none at all mostly means `init` came later.
         #[cfg(feature = "tracing")]
-        if base.is_none() {
-            tracing::warn!("the base hub has no enabled Sentry client, and is not used");
+        if hub.as_ref().client().is_none() {
+            tracing::warn!("the base hub has no Sentry client, and is not used");
         }
+        let base = BaseHub::new(hub).map(Arc::new);
         Self::with(Config { base, ..Arc::unwrap_or_clone(self.config) })
     }
 
