@@ -17,7 +17,7 @@ use crate::report::{
     CLIENT_MECHANISM, Fingerprint, PEER_TAG, capture, event_from, fingerprint, peer_id,
     response_context, set_mechanism,
 };
-use crate::scope::with_current;
+use crate::scope::{hub_is_alive, hub_is_alive_in_drop, with_current};
 use crate::urls::scrub;
 use crate::{TAG, TransactionId, TransactionIdScope};
 
@@ -60,7 +60,8 @@ impl OutboundCall {
         url: impl FnOnce() -> String,
         wanted: &Wanted<'_>,
     ) -> Option<Box<Self>> {
-        let hub = Hub::current();
+        // Without one, as at the end of a thread, nothing can be left.
+        let hub = hub_is_alive().then(Hub::current)?;
         let parent = if wanted.span { span_of(&hub) } else { None };
         if !wanted.breadcrumb && wanted.rules.is_none() && parent.is_none() {
             return None;
@@ -183,6 +184,7 @@ impl OutboundCall {
         // Inside a span of sentry-tracing it is a fork of that hub which is current, anew in each
         // poll, and what is captured next goes by that.
         let is_inside = with_current(|scope| scope.id() == trail.id()) == Some(true);
+        let is_inside = is_inside && hub_is_alive_in_drop();
         let current = is_inside.then(Hub::current).filter(|current| !Arc::ptr_eq(current, hub));
         if let Some(current) = current {
             current.add_breadcrumb(self.breadcrumb(outcome));

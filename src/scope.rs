@@ -7,8 +7,9 @@
 use std::cell::Cell;
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
+use std::panic;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::task::{Context, Poll, ready};
 
 use http_body::{Body, Frame, SizeHint};
@@ -35,14 +36,52 @@ thread_local! {
     /// order; the platforms of the tests keep it.)
     static HUB_IS_ALIVE: HubIsAlive = {
         drop(Hub::current());
+        HUB_WAS_USED.set(true);
         HubIsAlive
     };
+
+    /// Whether `HUB_IS_ALIVE` was ever reached on this thread.
+    static HUB_WAS_USED: Cell<bool> = const { Cell::new(false) };
+
+    static IS_PROBING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread still has a hub: not at the end of a thread that is ending, where asking for
-/// it would be a panic in a destructor.
+/// Whether this thread still has a hub. A thread that ends loses it, and `Hub::current` panics from
+/// then on, which in a destructor ends the process.
 pub(crate) fn hub_is_alive() -> bool {
-    HUB_IS_ALIVE.try_with(|_| ()).is_ok()
+    HUB_IS_ALIVE.try_with(|_| ()).is_ok() || probe_hub()
+}
+
+/// [`hub_is_alive`] for code that a destructor runs: this may be the first use of the crate on a
+/// thread that has lost its hub already.
+pub(crate) fn hub_is_alive_in_drop() -> bool {
+    if HUB_WAS_USED.get() { hub_is_alive() } else { probe_hub() }
+}
+
+/// Asks a thread that may be ending for its hub.
+///
+/// sentry-core offers no way to ask but one that panics, and Sentry's panic hook then panics as well,
+/// which aborts the process. So the hook is passed over for this one panic, and the panic caught.
+/// Where neither is possible (`panic = "abort"`, or in a thread that is unwinding) the hub counts as
+/// lost.
+#[cold]
+fn probe_hub() -> bool {
+    static HOOK: Once = Once::new();
+    if cfg!(not(panic = "unwind")) || std::thread::panicking() {
+        return false;
+    }
+    HOOK.call_once(|| {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_PROBING.get() {
+                hook(info);
+            }
+        }));
+    });
+    IS_PROBING.set(true);
+    let is_alive = panic::catch_unwind(|| drop(Hub::current())).is_ok();
+    IS_PROBING.set(false);
+    is_alive
 }
 
 struct HubIsAlive;
@@ -284,6 +323,19 @@ impl<'a> Entered<'a> {
     // as a call.
     #[inline]
     fn new(slot: &'a mut Option<TransactionIdScope>) -> Self {
+        Self::with_hub_if(slot, hub_is_alive)
+    }
+
+    /// [`new`](Self::new) for a destructor.
+    fn in_drop(slot: &'a mut Option<TransactionIdScope>) -> Self {
+        Self::with_hub_if(slot, hub_is_alive_in_drop)
+    }
+
+    #[inline]
+    fn with_hub_if(
+        slot: &'a mut Option<TransactionIdScope>,
+        hub_is_alive: impl FnOnce() -> bool,
+    ) -> Self {
         let Some(scope) = slot else {
             return Self { slot: None, _hub: None };
         };
@@ -334,7 +386,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if mem::needs_drop::<T>() {
-                let _entered = Entered::new(this.scope);
+                let _entered = Entered::in_drop(this.scope);
                 this.inner.set(None);
             }
             if let Some(scope) = this.scope.take() {
