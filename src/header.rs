@@ -56,7 +56,9 @@ impl IdHeader {
         // Where there is no line, as mostly, one look at the map does for both.
         if let Ok(Entry::Vacant(vacant)) = headers.try_entry(self.owned_name()) {
             let id = make();
-            let _ = vacant.try_insert(id.header_value().clone());
+            if vacant.try_insert(id.header_value().clone()).is_err() {
+                self.set_in_full_map(headers, &id);
+            }
             return id;
         }
         self.read(headers).id.and_then(Result::ok).unwrap_or_else(|| {
@@ -67,10 +69,21 @@ impl IdHeader {
     }
 
     /// Leaves `id` as the only line.
-    ///
-    /// Here and above, a map fails only where it is full with 32,768 other names, and `insert` would
-    /// panic.
     pub(crate) fn set(&self, headers: &mut HeaderMap, id: &TransactionId) {
+        if headers.try_insert(self.owned_name(), id.header_value().clone()).is_err() {
+            self.set_in_full_map(headers, id);
+        }
+    }
+
+    /// A map holds 24,576 names, and then refuses to insert, even under a name that it has. A line
+    /// of another name gives way if there is none of this one.
+    #[cold]
+    fn set_in_full_map(&self, headers: &mut HeaderMap, id: &TransactionId) {
+        if headers.remove(self.name()).is_none()
+            && let Some(other) = headers.keys().last().cloned()
+        {
+            headers.remove(other);
+        }
         let _ = headers.try_insert(self.owned_name(), id.header_value().clone());
     }
 
