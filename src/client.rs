@@ -283,7 +283,8 @@ where
         };
         let scope = id.minted().map(|id| {
             let origin = Some(Origin::Minted(None));
-            TransactionIdScope::open(id.clone(), &Opening { origin, ..Opening::default() })
+            let header = Some(self.config.header.clone());
+            TransactionIdScope::open(id.clone(), Opening { origin, header, ..Opening::default() })
         });
         let mut watched = None;
         let inner = InScope::start(scope, || {

@@ -7,7 +7,7 @@ use crate::{InvalidTransactionId, TransactionId, TransactionIdRule, X_TRANSACTIO
 
 /// A header by its name; without one, [`X_TRANSACTION_ID`], which is a constant: nothing is cloned
 /// for it and nothing dropped.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IdHeader(Option<HeaderName>);
 
 /// What a message says of its ID.

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use sentry::protocol::Transaction;
 use sentry::{Client, Hub, Scope, TransactionOrSpan};
 
-use crate::scope::hub_is_alive;
-use crate::{TAG, TransactionId};
+use crate::inbound::Notes;
+use crate::scope::{UPSTREAM_TAG, hub_is_alive};
+use crate::{TAG, TransactionId, TransactionIdIntegration};
 
 /// A client and a scope as they were when a layer was given its hub: what each request starts from.
 pub(crate) struct BaseHub {
@@ -24,8 +25,14 @@ impl BaseHub {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let hub = Hub::new_from_top(hub);
         let client = hub.client().filter(|client| client.is_enabled())?;
+        let has_integration = has_integration(&hub);
         let scope = hub.configure_scope(|scope| {
             scope.set_span(None);
+            // If this is called in a request.
+            scope.remove_tag(UPSTREAM_TAG);
+            if !has_integration {
+                note_events(scope);
+            }
             scope.clone()
         });
         Some(Self { client, scope, key: KEYS.fetch_add(1, Relaxed) })
@@ -66,16 +73,36 @@ pub(crate) fn span_of(hub: impl AsRef<Hub>) -> Option<TransactionOrSpan> {
     Hub::new_from_top(hub).configure_scope(|scope| scope.get_span())
 }
 
-/// Where the current hub has an enabled client.
-pub(crate) fn fork_current(prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
+/// A fork of the current hub, where it has an enabled client; with `watch`, one whose events are
+/// noted.
+pub(crate) fn fork_current(watch: bool, prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
     if !hub_is_alive() {
         return None;
     }
     Hub::with_active(|current| {
         let hub = Hub::new_from_top(current);
-        hub.configure_scope(prepare);
+        let note = watch && !has_integration(&hub);
+        hub.configure_scope(|scope| {
+            prepare(scope);
+            if note {
+                note_events(scope);
+            }
+        });
         Some(hub)
     })
+}
+
+/// Has a request take note of its events. Where the integration is installed, it does this, after
+/// `before_send`.
+fn note_events(scope: &mut Scope) {
+    scope.add_event_processor(|event| {
+        Notes::note_current(&event);
+        Some(event)
+    });
+}
+
+fn has_integration(hub: &Hub) -> bool {
+    hub.with_integration(|_: &TransactionIdIntegration| true)
 }
 
 impl TransactionId {

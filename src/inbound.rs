@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, Method, Request, StatusCode};
+use sentry::Hub;
 use sentry::protocol::{Event, Level, Request as EventRequest, TraceContext, Url};
-use sentry::{Hub, Scope};
 
 use crate::failures::{Rules, is_grpc};
 use crate::hubs::span_of;
@@ -15,6 +15,7 @@ use crate::report::{
     PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, hides_a_failure,
     response_context, set_mechanism,
 };
+use crate::scope::with_current;
 use crate::trace::IncomingTrace;
 use crate::urls::without_secrets;
 use crate::{TAG, TransactionId, TransactionIdScope};
@@ -29,23 +30,17 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    /// Takes note of the events that pass through `scope`, and through scopes forked from it, but
-    /// for those of a work of its own that was begun inside.
-    pub(crate) fn watch(self: &Arc<Self>, scope: &mut Scope, id: TransactionId) {
-        let notes = Arc::clone(self);
-        scope.add_event_processor(move |event| {
-            if event.tags.get(TAG).is_some_and(|tag| id == tag.as_str()) {
-                notes.note_event(&event);
+    /// Takes note of an event that is captured in a request under its ID. One that a fork captures
+    /// is not of the request itself, so that it does not stand for the request's failure.
+    pub(crate) fn note_current(event: &Event<'_>) {
+        with_current(|scope| {
+            if let Some(notes) = scope.notes()
+                && event.tags.get(TAG).is_some_and(|tag| *scope.id() == tag.as_str())
+                && hides_a_failure(event)
+            {
+                notes.is_reported.store(true, Relaxed);
             }
-            Some(event)
         });
-    }
-
-    /// Takes note of an event of this request.
-    pub(crate) fn note_event(&self, event: &Event<'_>) {
-        if hides_a_failure(event) {
-            self.is_reported.store(true, Relaxed);
-        }
     }
 
     /// Takes note of the first span that is active on `hub`.
@@ -80,7 +75,7 @@ pub(crate) struct InboundCall {
 }
 
 impl InboundCall {
-    pub(crate) fn new<B>(request: &Request<B>, rules: &Arc<Rules>) -> Self {
+    pub(crate) fn new<B>(request: &Request<B>, rules: &Arc<Rules>, trusts_caller: bool) -> Self {
         Self {
             rules: Arc::clone(rules),
             method: request.method().clone(),
@@ -88,7 +83,7 @@ impl InboundCall {
             is_route: matched_route(request).is_some(),
             is_grpc: is_grpc(request.headers()),
             url: inbound_url(request),
-            incoming: IncomingTrace::of(request),
+            incoming: if trusts_caller { IncomingTrace::of(request.headers()) } else { None },
             waits: 0,
         }
     }

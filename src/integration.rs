@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sentry::protocol::{Context, Event, Map, Value};
 use sentry::{ClientOptions, Integration};
 
+use crate::inbound::Notes;
 use crate::scope::with_current;
 use crate::{InvalidTransactionId, TAG, TransactionId};
 
@@ -24,7 +25,8 @@ use crate::{InvalidTransactionId, TAG, TransactionId};
 ///   none: Sentry gives them no tags;
 /// - tags **events** that were captured inside a scope through some other hub;
 /// - adds the context `transaction_id` to events: whether the ID was `inbound` or `minted`, and why
-///   one that came in was not kept.
+///   one that came in was not kept;
+/// - has an error that `before_send` discards not count as the report of its request's failure.
 ///
 /// The [table of the crate](crate#sentry) tells which telemetry has the ID without it, and which
 /// only with it.
@@ -55,6 +57,15 @@ impl Integration for TransactionIdIntegration {
                 None => Some(log),
             }
         }));
+        let own = options.before_send.take();
+        options.before_send = Some(Arc::new(move |event| {
+            let event = match &own {
+                Some(own) => own(event)?,
+                None => event,
+            };
+            Notes::note_current(&event);
+            Some(event)
+        }));
         let own = options.before_send_metric.take();
         options.before_send_metric = Some(Arc::new(move |mut metric| {
             if let Some(id) = TransactionId::current() {
@@ -82,9 +93,6 @@ impl Integration for TransactionIdIntegration {
                 }
                 if let Some(origin) = scope.origin() {
                     event.contexts.entry(TAG.to_owned()).or_insert_with(|| origin.context());
-                }
-                if let Some(notes) = scope.notes() {
-                    notes.note_event(&event);
                 }
             });
         }

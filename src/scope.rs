@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sentry::{Hub, HubSwitchGuard, Scope};
 
+use crate::header::IdHeader;
 use crate::hubs::{BaseHub, fork_current};
 use crate::inbound::Notes;
 use crate::integration::Origin;
@@ -23,7 +24,7 @@ use crate::spares;
 use crate::{TAG, TransactionId};
 
 /// The tag of a valid ID that a request brought and that was not trusted.
-const UPSTREAM_TAG: &str = "upstream_transaction_id";
+pub(crate) const UPSTREAM_TAG: &str = "upstream_transaction_id";
 
 thread_local! {
     /// Whatever enters a scope leaves it again, so that at the end of the thread there is nothing to
@@ -124,6 +125,10 @@ pub(crate) struct Inner {
     hub: Option<Arc<Hub>>,
     /// Where the server or the client layer opened it.
     origin: Option<Origin>,
+    /// The header that the layer which opened it reads or sets.
+    header: Option<IdHeader>,
+    /// Whether the layer trusts the caller of its request.
+    trusts_caller: bool,
     /// For the report of the request's failure; only where failures are captured.
     notes: Option<Arc<Notes>>,
     /// The scope that `hub` has of its base, for as long as nobody changes it.
@@ -135,7 +140,16 @@ pub(crate) struct Inner {
 impl Inner {
     fn new(base: Option<u64>) -> Self {
         let id = TransactionId::PLACEHOLDER;
-        Self { id, hub: None, origin: None, notes: None, lent: None, base }
+        Self {
+            id,
+            hub: None,
+            origin: None,
+            header: None,
+            trusts_caller: false,
+            notes: None,
+            lent: None,
+            base,
+        }
     }
 
     pub(crate) fn base(&self) -> Option<u64> {
@@ -149,30 +163,36 @@ pub(crate) struct Opening<'a> {
     /// What the hub comes from; else the current hub.
     pub(crate) base: Option<&'a BaseHub>,
     pub(crate) origin: Option<Origin>,
+    pub(crate) header: Option<IdHeader>,
+    pub(crate) trusts_caller: bool,
     /// A valid ID that was not trusted.
     pub(crate) upstream: Option<TransactionId>,
-    /// Whether to watch for events that report the request's failure.
-    pub(crate) watch: bool,
+    /// Whether the scope is of the same request as the current one.
+    pub(crate) is_fork: bool,
+    /// For the events that report the request's failure.
+    pub(crate) notes: Option<Arc<Notes>>,
 }
 
 impl Inner {
-    /// Makes the hub that `opening` asks for.
-    fn fill(&mut self, opening: &Opening<'_>) {
-        self.origin = opening.origin;
-        self.notes = opening.watch.then(Arc::default);
-        let prepare = |scope: &mut Scope| {
+    /// Takes what `opening` holds, and makes the hub that it asks for.
+    fn fill(&mut self, opening: Opening<'_>) {
+        let Opening { base, origin, header, trusts_caller, upstream, is_fork, notes } = opening;
+        (self.origin, self.header, self.trusts_caller) = (origin, header, trusts_caller);
+        let watch = notes.is_some();
+        self.notes = notes;
+        let set_tags = |scope: &mut Scope| {
             scope.set_tag(TAG, self.id.as_str());
-            if let Some(upstream) = &opening.upstream {
+            if let Some(upstream) = &upstream {
                 scope.set_tag(UPSTREAM_TAG, upstream.as_str());
-            }
-            if let Some(notes) = &self.notes {
-                notes.watch(scope, self.id.clone());
+            } else if !is_fork {
+                // Of the request around this one, if there is one.
+                scope.remove_tag(UPSTREAM_TAG);
             }
         };
-        let hub = match opening.base.filter(|base| base.is_enabled()) {
-            Some(base) if opening.upstream.is_some() || opening.watch => Some(base.fork(prepare)),
+        let hub = match base.filter(|base| base.is_enabled()) {
+            Some(base) if upstream.is_some() => Some(base.fork(set_tags)),
             Some(base) => Some(base.lend(&mut self.lent, &self.id)),
-            None => fork_current(prepare),
+            None => fork_current(watch, set_tags),
         };
         self.hub = hub.map(Arc::new);
     }
@@ -183,7 +203,7 @@ impl TransactionIdScope {
     /// tags the fork.
     #[must_use]
     pub fn new(id: TransactionId) -> Self {
-        Self::open(id, &Opening::default())
+        Self::open(id, Opening::default())
     }
 
     /// A scope for a task of its own that belongs to the current work: the current ID and a fork
@@ -204,13 +224,23 @@ impl TransactionIdScope {
     /// ```
     #[must_use]
     pub fn fork() -> Option<Self> {
-        let mut opening = Opening::default();
-        with_current(|current| opening.origin = current.0.origin);
-        // It may live long, and must not keep the headers of its request.
-        Some(Self::open(ambient_id()?.unshared(), &opening))
+        Self::fork_with(|_| None)
     }
 
-    pub(crate) fn open(id: TransactionId, opening: &Opening<'_>) -> Self {
+    /// A fork whose events are noted where `notes` of the current scope says.
+    fn fork_with(notes: impl FnOnce(&Self) -> Option<Arc<Notes>>) -> Option<Self> {
+        let mut opening = Opening { is_fork: true, ..Opening::default() };
+        with_current(|current| {
+            opening.origin = current.0.origin;
+            opening.header.clone_from(&current.0.header);
+            opening.trusts_caller = current.0.trusts_caller;
+            opening.notes = notes(current);
+        });
+        // It may live long, and must not keep the headers of its request.
+        Some(Self::open(ambient_id()?.unshared(), opening))
+    }
+
+    pub(crate) fn open(id: TransactionId, opening: Opening<'_>) -> Self {
         let base = opening.base.map(BaseHub::key);
         let mut inner = spares::take(base).unwrap_or_else(|| Arc::new(Inner::new(base)));
         // Nobody else refers to it.
@@ -226,6 +256,7 @@ impl TransactionIdScope {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.hub = None;
             inner.notes = None;
+            inner.header = None;
             // An ID may hold on to the headers of its request.
             inner.id = TransactionId::PLACEHOLDER;
             spares::put(self.0);
@@ -250,6 +281,15 @@ impl TransactionIdScope {
 
     pub(crate) fn notes(&self) -> Option<&Notes> {
         self.0.notes.as_deref()
+    }
+
+    pub(crate) fn trusts_caller(&self) -> bool {
+        self.0.trusts_caller
+    }
+
+    /// Whether a layer opened it for `id` in the header that `header` names.
+    pub(crate) fn is_of(&self, id: &TransactionId, header: &IdHeader) -> bool {
+        self.id() == id && self.0.header.as_ref() == Some(header)
     }
 
     /// Runs `f` in this scope: its ID and its hub are current on this thread until `f` returns or
@@ -411,6 +451,29 @@ impl<T> InScope<T> {
     /// ```
     pub fn fork(inner: T) -> Self {
         Self { inner: Some(inner), scope: TransactionIdScope::fork() }
+    }
+
+    /// Binds `inner`, which is the rest of the current request, to a fork of its scope, as
+    /// [`fork`](Self::fork) does for a task beside the request.
+    ///
+    /// For a middleware that has a task of its own finish the request, even if the client leaves.
+    /// An error that is captured in `inner` counts as the report of the request's failure, while one
+    /// in a mere fork does not.
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// use axum::{extract::Request, middleware::Next, response::{IntoResponse, Response}};
+    /// use http::StatusCode;
+    /// use tower_transaction_id::InScope;
+    ///
+    /// async fn finish_anyway(request: Request, next: Next) -> Response {
+    ///     let rest = tokio::spawn(InScope::rest_of_request(next.run(request)));
+    ///     rest.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    /// }
+    /// ```
+    pub fn rest_of_request(inner: T) -> Self {
+        let scope = TransactionIdScope::fork_with(|current| current.0.notes.clone());
+        Self { inner: Some(inner), scope }
     }
 
     /// The scope, where it is in one.

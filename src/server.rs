@@ -12,6 +12,8 @@ use sentry::Hub;
 use tower_layer::Layer;
 use tower_service::Service;
 
+#[cfg(feature = "tracing")]
+use crate::InvalidTransactionId;
 use crate::failures::{Capture, CapturesErrors};
 use crate::header::{IdHeader, Reading};
 use crate::hubs::BaseHub;
@@ -296,9 +298,19 @@ where
         };
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
         let rules = self.config.capture.rules().filter(|_| in_sentry);
+        let trusts_caller = scope.as_ref().is_some_and(TransactionIdScope::trusts_caller);
+        let watched = rules.map(|rules| Box::new(InboundCall::new(&request, rules, trusts_caller)));
+        #[cfg(feature = "tracing")]
+        let refused = scope.as_ref().and_then(refusal);
         BindResponseFuture {
-            watched: rules.map(|rules| Box::new(InboundCall::new(&request, rules))),
-            inner: InScope::start(scope, || self.inner.call(request)),
+            watched,
+            inner: InScope::start(scope, || {
+                #[cfg(feature = "tracing")]
+                if let Some(why) = refused {
+                    log_refusal(why);
+                }
+                self.inner.call(request)
+            }),
             header: self.config.header.clone(),
             kept,
             capture: PhantomData,
@@ -318,41 +330,58 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
     /// scope, unless the request is already in it.
     fn admit<B>(&self, request: &mut Request<B>) -> Admission {
         let Reading { id: incoming, is_one_line } = self.header.read(request.headers());
+        if let Some(Ok(id)) = &incoming
+            && with_current(|scope| scope.is_of(id, &self.header)) == Some(true)
+        {
+            if !is_one_line {
+                self.header.set(request.headers_mut(), id);
+            }
+            return Admission::Kept(id.clone());
+        }
         let mut opening = Opening {
             base: self.base.as_deref(),
-            watch: self.capture.rules().is_some(),
+            header: Some(self.header.clone()),
+            trusts_caller: self.trust.accepts(request, matches!(incoming, Some(Ok(_)))),
+            notes: self.capture.rules().map(|_| Arc::default()),
             ..Opening::default()
         };
         let refusal = match incoming {
             None => None,
-            Some(Ok(id)) => {
-                let is_bound = with_current(|scope| *scope.id() == id) == Some(true);
-                if is_bound || self.trust.accepts(request) {
-                    if !is_one_line {
-                        self.header.set(request.headers_mut(), &id);
-                    }
-                    if is_bound {
-                        return Admission::Kept(id);
-                    }
-                    opening.origin = Some(Origin::Inbound);
-                    return Admission::Opened(TransactionIdScope::open(id, &opening));
+            Some(Ok(id)) if opening.trusts_caller => {
+                if !is_one_line {
+                    self.header.set(request.headers_mut(), &id);
                 }
+                opening.origin = Some(Origin::Inbound);
+                return Admission::Opened(TransactionIdScope::open(id, opening));
+            }
+            Some(Ok(id)) => {
                 opening.upstream = Some(id);
                 Some(Refusal::Untrusted)
             }
-            Some(Err(why)) => {
-                // At debug level, since any client can cause it, and without the value, which is
-                // the client's.
-                #[cfg(feature = "tracing")]
-                tracing::debug!(rule = %why.rule(), len = why.value_len(), "transaction ID refused");
-                Some(Refusal::Invalid(why))
-            }
+            Some(Err(why)) => Some(Refusal::Invalid(why)),
         };
         opening.origin = Some(Origin::Minted(refusal));
         let id = self.make_id.make(request).unwrap_or_else(TransactionId::mint);
         self.header.set(request.headers_mut(), &id);
-        Admission::Opened(TransactionIdScope::open(id, &opening))
+        Admission::Opened(TransactionIdScope::open(id, opening))
     }
+}
+
+/// Why the ID that a request brought is not that of `scope`, if it was invalid.
+#[cfg(feature = "tracing")]
+fn refusal(scope: &TransactionIdScope) -> Option<InvalidTransactionId> {
+    match scope.origin()? {
+        Origin::Minted(Some(Refusal::Invalid(why))) => Some(*why),
+        _ => None,
+    }
+}
+
+/// Logs a refusal, inside of the scope: at debug level, since any client can cause it, and without
+/// the value, which is the client's.
+#[cfg(feature = "tracing")]
+#[cold]
+fn log_refusal(why: InvalidTransactionId) {
+    tracing::debug!(rule = %why.rule(), len = why.value_len(), "transaction ID refused");
 }
 
 pin_project! {

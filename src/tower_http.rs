@@ -91,9 +91,9 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
         let client = scope.as_ref().and_then(tracing_client);
         let name = client.as_ref().map(|_| name_of(request));
         let op = client.as_ref().map(|_| "http.server");
-        let trace = client.as_ref().zip(IncomingTrace::of(request));
-        let trace = trace.filter(|(client, trace)| trace.continued_by(client).is_some());
-        let trace = trace.as_ref().and_then(|(_, trace)| trace.header());
+        let trusted = scope.as_ref().is_some_and(TransactionIdScope::trusts_caller);
+        let trace = if trusted { IncomingTrace::of(request.headers()) } else { None };
+        let trace = trace.zip(client.as_ref()).and_then(|(trace, client)| trace.header(client));
         // The level of a span is part of its call site.
         macro_rules! span {
             ($level:expr) => {
@@ -105,7 +105,7 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
                     version = ?request.version(),
                     sentry.name = name.as_deref(),
                     sentry.op = op,
-                    sentry.trace = trace,
+                    sentry.trace = trace.as_deref(),
                     transaction_id = Empty,
                 )
             };

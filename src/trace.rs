@@ -1,33 +1,44 @@
-//! The trace that an inbound request says it is part of.
+//! The trace that an inbound request belongs to, by its own account.
 
-use http::{HeaderValue, Request};
+use http::{HeaderMap, HeaderValue};
 use sentry::protocol::{OrganizationId, TraceContext};
-use sentry::{Client, ClientOptions};
+use sentry::{Client, ClientOptions, TracePropagationContext};
 
-/// What a request has in `sentry-trace` and, of the organisation that it comes from, in `baggage`.
+const SENTRY_TRACE: &str = "sentry-trace";
+const BAGGAGE: &str = "baggage";
+
+/// The lines of `sentry-trace` and, for the organisation of the caller, of `baggage`.
 pub(crate) struct IncomingTrace {
-    sentry_trace: HeaderValue,
+    sentry_trace: Vec<HeaderValue>,
     baggage: Vec<HeaderValue>,
 }
 
 impl IncomingTrace {
-    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
-        let headers = request.headers();
-        let sentry_trace = headers.get("sentry-trace")?.clone();
-        Some(Self { sentry_trace, baggage: headers.get_all("baggage").iter().cloned().collect() })
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let lines = |name| headers.get_all(name).iter().cloned().collect();
+        Self::is_in(headers)
+            .then(|| Self { sentry_trace: lines(SENTRY_TRACE), baggage: lines(BAGGAGE) })
     }
 
-    #[cfg(feature = "tower-http")]
-    pub(crate) fn header(&self) -> Option<&str> {
-        self.sentry_trace.to_str().ok()
+    pub(crate) fn is_in(headers: &HeaderMap) -> bool {
+        headers.contains_key(SENTRY_TRACE)
     }
 
-    /// What is next in it, if it is one and `client` continues it.
+    /// The value of `sentry-trace` as Sentry's SDK understands it: of several lines, the last valid
+    /// one, without any text after the sampling decision. `None` if `client` does not continue it.
+    pub(crate) fn header(&self, client: &Client) -> Option<String> {
+        let lines = self.sentry_trace.iter().filter_map(|line| line.to_str().ok());
+        let context =
+            TracePropagationContext::try_from_headers(lines.map(|line| (SENTRY_TRACE, line)));
+        let context = context.ok().filter(|_| self.may_be_continued(client.options()))?;
+        Some(context.sentry_trace_header())
+    }
+
+    /// The next step of the trace, if `client` continues it.
     pub(crate) fn continued_by(&self, client: &Client) -> Option<TraceContext> {
-        if !self.may_be_continued(client.options()) {
-            return None;
-        }
-        let mut ids = self.sentry_trace.to_str().ok()?.trim().split('-');
+        // The SDK shows the parts of a trace only as this text.
+        let header = self.header(client)?;
+        let mut ids = header.split('-');
         Some(TraceContext {
             trace_id: ids.next()?.parse().ok()?,
             parent_span_id: Some(ids.next()?.parse().ok()?),
@@ -36,13 +47,14 @@ impl IncomingTrace {
         })
     }
 
-    /// As the SDK decides, by [`ClientOptions::strict_trace_continuation`], where it starts a
-    /// transaction. To start one only to hear its answer would call the user's `traces_sampler`.
+    /// Decides as the SDK does when it starts a transaction, by
+    /// [`ClientOptions::strict_trace_continuation`]. To start one for its answer alone would call the
+    /// user's `traces_sampler`.
     fn may_be_continued(&self, options: &ClientOptions) -> bool {
         let entries = self.baggage.iter().filter_map(|line| line.to_str().ok());
         let entries = entries.flat_map(|line| line.split(',')).filter_map(|e| e.split_once('='));
         let named = entries.filter(|(key, _)| key.trim() == "sentry-org_id");
-        // What follows a semicolon are an entry's properties.
+        // An entry's properties follow a semicolon.
         let values = named.filter_map(|(_, value)| value.split(';').next());
         let theirs = values.filter_map(|value| value.trim().parse::<OrganizationId>().ok()).last();
         match (theirs, options.org_id.or_else(|| options.dsn.as_ref()?.org_id())) {

@@ -1,11 +1,14 @@
-//! Whose IDs the server layer keeps.
+//! Whose IDs the server layer keeps, and whose traces it continues.
 
 use std::fmt;
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 
-/// Whose transaction IDs a [`BindTransactionIdLayer`](crate::BindTransactionIdLayer) keeps.
+use crate::trace::IncomingTrace;
+
+/// Whose transaction IDs a [`BindTransactionIdLayer`](crate::BindTransactionIdLayer) keeps, and whose
+/// traces the report of a failure continues.
 #[derive(Clone)]
 pub struct Trust(TrustKind);
 
@@ -31,8 +34,8 @@ impl Trust {
         Self(TrustKind::Never)
     }
 
-    /// As `decide` says of each request that brings a valid ID: by a header that your proxy sets,
-    /// or by an extension such as axum's `ConnectInfo`.
+    /// As `decide` says of each request that brings a valid ID or a `sentry-trace`: by a header that
+    /// your proxy sets, or by an extension such as axum's `ConnectInfo`.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -52,10 +55,13 @@ impl Trust {
         Self(TrustKind::When(Arc::new(decide)))
     }
 
-    pub(crate) fn accepts<B>(&self, request: &Request<B>) -> bool {
+    /// Whether the caller of `request` is trusted. It is not asked about a request that brings neither
+    /// an ID nor a trace.
+    pub(crate) fn accepts<B>(&self, request: &Request<B>, brings_id: bool) -> bool {
         match &self.0 {
             TrustKind::Always => true,
             TrustKind::Never => false,
+            TrustKind::When(_) if !brings_id && !IncomingTrace::is_in(request.headers()) => false,
             TrustKind::When(decide) => decide(RequestHead {
                 method: request.method(),
                 uri: request.uri(),
