@@ -12,7 +12,7 @@ use sentry::protocol::{Event, Level, Request as EventRequest, TraceContext, Url}
 use crate::failures::{Rules, is_grpc};
 use crate::hubs::span_of;
 use crate::report::{
-    PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, hides_a_failure,
+    PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, hides_a_failure, known_method,
     response_context, set_mechanism,
 };
 use crate::scope::with_current;
@@ -66,9 +66,8 @@ pub(crate) struct InboundCall {
     method: Method,
     /// The method and the route; where the route is not known, the path.
     name: String,
-    /// Whether the name is one of a few, rather than what a client chose.
+    /// Whether the name holds the route, and not a path, which the client chose.
     is_route: bool,
-    is_grpc: bool,
     url: Option<Url>,
     incoming: Option<IncomingTrace>,
     waits: u8,
@@ -81,7 +80,6 @@ impl InboundCall {
             method: request.method().clone(),
             name: name_of(request),
             is_route: matched_route(request).is_some(),
-            is_grpc: is_grpc(request.headers()),
             url: inbound_url(request),
             incoming: if trusts_caller { IncomingTrace::of(request.headers()) } else { None },
             waits: 0,
@@ -128,14 +126,7 @@ impl InboundCall {
         }
     }
 
-    fn answered_grpc(
-        mut self,
-        scope: &TransactionIdScope,
-        code: i32,
-        peer: Option<&TransactionId>,
-    ) {
-        // The path names a method of gRPC, unless the service knows of none: UNIMPLEMENTED.
-        self.is_route |= self.is_grpc && code != 12;
+    fn answered_grpc(self, scope: &TransactionIdScope, code: i32, peer: Option<&TransactionId>) {
         self.answered(scope, &format!("gRPC {code}"), None, peer);
     }
 
@@ -164,8 +155,9 @@ impl InboundCall {
         self.capture(scope, event, answer.to_owned());
     }
 
-    /// One issue for each route and outcome, whatever IDs the events carry. Without a route, Sentry's
-    /// own grouping knows better than a path that holds an order's number.
+    /// One issue for each route and outcome, whatever IDs the events carry. Without a route, one for
+    /// each method and outcome: a client can invent paths, also those of gRPC, and must not be able to
+    /// create issues.
     fn capture(self, scope: &TransactionIdScope, mut event: Event<'static>, outcome: String) {
         let Some(hub) = scope.hub() else { return };
         let notes = scope.notes();
@@ -187,8 +179,9 @@ impl InboundCall {
             url: self.url,
             ..EventRequest::default()
         };
-        let grouping =
-            self.is_route.then(|| fingerprint(["http.server".to_owned(), name.clone(), outcome]));
+        let group =
+            if self.is_route { name.clone() } else { known_method(&self.method).to_owned() };
+        let grouping = fingerprint(["http.server".to_owned(), group, outcome]);
         let id = scope.id().clone();
         // What is cloned in there is so once: a processor may run often, and this one does not.
         scope.run(|| {
@@ -204,7 +197,8 @@ impl InboundCall {
 
 /// The method and the route of a request; where the route is not known, its path.
 pub(crate) fn name_of<B>(request: &Request<B>) -> String {
-    format!("{} {}", request.method(), matched_route(request).unwrap_or(request.uri().path()))
+    let place = matched_route(request).unwrap_or(request.uri().path());
+    format!("{} {place}", known_method(request.method()))
 }
 
 /// The route that axum matched.

@@ -14,8 +14,8 @@ use crate::failures::{Rules, grpc_code, is_grpc};
 use crate::header::IdHeader;
 use crate::hubs::span_of;
 use crate::report::{
-    CLIENT_MECHANISM, Fingerprint, PEER_TAG, capture, event_from, fingerprint, peer_id,
-    response_context, set_mechanism,
+    CLIENT_MECHANISM, Fingerprint, PEER_TAG, capture, event_from, fingerprint, known_method,
+    peer_id, response_context, set_mechanism,
 };
 use crate::scope::{hub_is_alive, hub_is_alive_in_drop, with_current};
 use crate::urls::scrub;
@@ -68,7 +68,8 @@ impl OutboundCall {
         }
         let url = url();
         let span = parent.map(|parent| {
-            let span = parent.start_child("http.client", &format!("{method} {url}"));
+            let span =
+                parent.start_child("http.client", &format!("{} {url}", known_method(method)));
             let data = |key: &str, value: &str| span.set_data(key, value.into());
             data("http.request.method", method.as_str());
             data("url.full", &url);
@@ -150,7 +151,7 @@ impl OutboundCall {
     fn fingerprint(&self, outcome: String) -> Fingerprint {
         let url = Url::parse(&self.url).ok();
         let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-        let name = format!("{} {host}", self.method);
+        let name = format!("{} {host}", known_method(&self.method));
         fingerprint(["http.client".to_owned(), name, outcome])
     }
 
@@ -162,7 +163,7 @@ impl OutboundCall {
         if let Some(id) = &self.id {
             event.tags.insert(TAG.to_owned(), id.to_string());
         }
-        capture(&self.hub, event, Some(grouping), |_| ());
+        capture(&self.hub, event, grouping, |_| ());
     }
 
     /// Finishes the span and leaves the breadcrumb.

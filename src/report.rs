@@ -5,7 +5,7 @@ use std::error::Error;
 use std::panic::RefUnwindSafe;
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use sentry::Hub;
 use sentry::protocol::{Event, Exception, Level, Mechanism, ResponseContext};
 
@@ -60,6 +60,16 @@ pub(crate) fn set_mechanism(event: &mut Event<'_>, ty: &str) {
     }
 }
 
+/// The name of a method in span names and in what Sentry groups by. A caller can invent methods, so all
+/// others have one name, as in OpenTelemetry's conventions for HTTP (`http.request.method`).
+pub(crate) fn known_method(method: &Method) -> &str {
+    match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE"
+        | "PATCH" | "QUERY") => known,
+        _ => "_OTHER",
+    }
+}
+
 /// What Sentry groups by, in place of texts that hold IDs.
 pub(crate) type Fingerprint = Cow<'static, [Cow<'static, str>]>;
 
@@ -72,17 +82,15 @@ pub(crate) fn fingerprint(parts: [String; 3]) -> Fingerprint {
 pub(crate) fn capture(
     hub: &Arc<Hub>,
     mut event: Event<'static>,
-    grouping: Option<Fingerprint>,
+    grouping: Fingerprint,
     complete: impl Fn(&mut Event<'static>) + Send + Sync + RefUnwindSafe + 'static,
 ) {
     event.logger = Some("tower_transaction_id".to_owned());
     let hub = Hub::new_from_top(hub);
     hub.configure_scope(|scope| {
         scope.add_event_processor(move |mut event| {
-            if let Some(grouping) = &grouping
-                && *event.fingerprint == ["{{ default }}"]
-            {
-                event.fingerprint.clone_from(grouping);
+            if *event.fingerprint == ["{{ default }}"] {
+                event.fingerprint.clone_from(&grouping);
             }
             complete(&mut event);
             Some(event)

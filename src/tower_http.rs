@@ -11,6 +11,7 @@ use tracing::field::Empty;
 use tracing::{Level, Span};
 
 use crate::inbound::name_of;
+use crate::report::known_method;
 use crate::scope::with_current;
 use crate::trace::IncomingTrace;
 use crate::{MakeTransactionId, TransactionId, TransactionIdScope};
@@ -100,7 +101,7 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
                 tracing::span!(
                     $level,
                     "request",
-                    method = %request.method(),
+                    method = known_method(request.method()),
                     path = request.uri().path(),
                     version = ?request.version(),
                     sentry.name = name.as_deref(),

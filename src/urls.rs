@@ -13,16 +13,18 @@ pub(crate) fn without_secrets(mut url: Url) -> Option<Url> {
 
 /// Takes the secrets out of the URLs in the text of an error, which some clients print in full.
 ///
-/// A URL may hold brackets and quotes of its own. They count as its, so that rather too much is
-/// taken out than too little; only what closes at its very end is given back.
+/// A URL may hold brackets and quotes of its own, as `http::Uri` allows. They count as its own, so that
+/// the function removes too much rather than too little; only a closing character at the very end
+/// stays.
 pub(crate) fn scrub(text: &str) -> String {
-    let ends_url = |c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>' | '`');
+    let ends_url = |c: char| c.is_whitespace() || matches!(c, '<' | '>');
     let mut scrubbed = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let before = rest[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '+');
         let end = rest[at..].find(ends_url).map_or(rest.len(), |end| at + end);
-        let closes_text = |c: char| matches!(c, ')' | ']' | '}' | '\'' | ',' | ';' | ':' | '.');
+        let closes_text =
+            |c: char| matches!(c, ')' | ']' | '}' | '\'' | '"' | '`' | ',' | ';' | ':' | '.');
         let url = rest[before.len()..end].trim_end_matches(closes_text);
         scrubbed.push_str(before);
         match url.parse().ok().and_then(without_secrets) {
