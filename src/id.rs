@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
+
+use crate::RequestHead;
 
 /// The header that carries the ID: `x-transaction-id`, written `X-Transaction-ID` in Sentry's guide.
 ///
@@ -314,41 +316,40 @@ impl fmt::Display for TransactionIdRule {
     }
 }
 
-/// Makes the IDs of requests that bring none, for
+/// Generates the IDs of requests that bring none, for
 /// [`BindTransactionIdLayer::make_id`](crate::BindTransactionIdLayer::make_id).
 ///
+/// Closures implement it, and so can a type of your own:
+///
 /// ```
-/// use http::Request;
-/// use tower_transaction_id::{BindTransactionIdLayer, MakeTransactionId, TransactionId};
+/// use tower_transaction_id::{BindTransactionIdLayer, RequestHead, TransactionId};
 ///
-/// /// A prefix that tells who minted the ID.
-/// #[derive(Clone)]
-/// struct FromTheShop;
-///
-/// impl MakeTransactionId for FromTheShop {
-///     fn make<B>(&self, _request: &Request<B>) -> Option<TransactionId> {
-///         format!("shop-{}", TransactionId::mint()).parse().ok()
-///     }
+/// /// A prefix names the service that generated the ID.
+/// fn from_the_shop(_: RequestHead<'_>) -> Option<TransactionId> {
+///     format!("shop-{}", TransactionId::mint()).parse().ok()
 /// }
 ///
-/// let layer = BindTransactionIdLayer::new().make_id(FromTheShop);
+/// let layer = BindTransactionIdLayer::new().make_id(from_the_shop);
 /// ```
+///
+/// Several threads generate at the same time. A tower-http `MakeRequestId`, which may have a state
+/// of its own, plugs in through
+/// [`make_request_id`](crate::BindTransactionIdLayer::make_request_id).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` makes no transaction IDs",
-    note = "a `MakeRequestId` of tower-http 0.7 does in `FromMakeRequestId::new(..)`, with the feature `tower-http`",
-    note = "anything else has to implement `MakeTransactionId`, which no closure does"
+    note = "a closure does: `|request: RequestHead<'_>| -> Option<TransactionId>`",
+    note = "for a `MakeRequestId` of tower-http 0.7 call `make_request_id`, with the feature `tower-http`"
 )]
-pub trait MakeTransactionId {
+pub trait MakeTransactionId: Send + Sync + 'static {
     /// The ID for `request`; `None` leaves it to [`TransactionId::mint`].
-    fn make<B>(&self, request: &Request<B>) -> Option<TransactionId>;
+    fn make(&self, request: RequestHead<'_>) -> Option<TransactionId>;
 }
 
-/// [`TransactionId::mint`] as a [`MakeTransactionId`]: the default of the server layer.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MintTransactionId;
-
-impl MakeTransactionId for MintTransactionId {
-    fn make<B>(&self, _request: &Request<B>) -> Option<TransactionId> {
-        Some(TransactionId::mint())
+impl<F> MakeTransactionId for F
+where
+    F: Fn(RequestHead<'_>) -> Option<TransactionId> + Send + Sync + 'static,
+{
+    fn make(&self, request: RequestHead<'_>) -> Option<TransactionId> {
+        self(request)
     }
 }

@@ -9,6 +9,7 @@ mod axum;
 mod body;
 mod client;
 mod failures;
+mod generator;
 mod header;
 mod hosts;
 mod hubs;
@@ -34,15 +35,15 @@ pub use crate::client::{InjectTransactionId, InjectTransactionIdLayer};
 pub use crate::failures::{BoxedErrors, Capture, CapturesErrors, ConcreteErrors, Failures};
 pub use crate::hosts::{AllowedHosts, InvalidHost};
 pub use crate::id::{
-    InvalidTransactionId, MakeTransactionId, MintTransactionId, TAG, TransactionId,
-    TransactionIdRule, X_TRANSACTION_ID,
+    InvalidTransactionId, MakeTransactionId, TAG, TransactionId, TransactionIdRule,
+    X_TRANSACTION_ID,
 };
 pub use crate::integration::TransactionIdIntegration;
 pub use crate::message::{InboundResponse, OutboundRequest};
 pub use crate::scope::{InScope, TransactionIdScope};
 pub use crate::server::{BindTransactionId, BindTransactionIdLayer};
 #[cfg(feature = "tower-http")]
-pub use crate::tower_http::{FromMakeRequestId, MakeTransactionIdSpan};
+pub use crate::tower_http::MakeTransactionIdSpan;
 pub use crate::trust::{RequestHead, Trust};
 
 /// The futures of both layers, for code that has to name them.

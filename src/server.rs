@@ -15,6 +15,7 @@ use tower_service::Service;
 #[cfg(feature = "tracing")]
 use crate::InvalidTransactionId;
 use crate::failures::{Capture, CapturesErrors};
+use crate::generator::Generator;
 use crate::header::{IdHeader, Reading};
 use crate::hubs::BaseHub;
 use crate::inbound::InboundCall;
@@ -22,8 +23,7 @@ use crate::integration::{Origin, Refusal};
 use crate::report::peer_id;
 use crate::scope::{Opening, with_current};
 use crate::{
-    Failures, InScope, MakeTransactionId, MintTransactionId, ResponseBody, TransactionId,
-    TransactionIdScope, Trust,
+    Failures, InScope, MakeTransactionId, ResponseBody, TransactionId, TransactionIdScope, Trust,
 };
 
 /// A [`Layer`] that gives each request its transaction ID: read from the header or minted, bound
@@ -60,13 +60,13 @@ use crate::{
 /// layer then keeps that ID, whatever its trust, and opens nothing. Across a hop between two
 /// layers to another task (`Buffer`) the inner one decides by its own trust, and the echo of the
 /// outer one wins. Layers with different header names are independent of each other.
-pub struct BindTransactionIdLayer<M = MintTransactionId, C = ()> {
-    config: Arc<Config<M, C>>,
+pub struct BindTransactionIdLayer<C = ()> {
+    config: Arc<Config<C>>,
+    generator: Generator,
 }
 
-struct Config<M, C> {
+struct Config<C> {
     header: IdHeader,
-    make_id: Arc<M>,
     trust: Trust,
     base: Option<Arc<BaseHub>>,
     capture: C,
@@ -77,13 +77,13 @@ impl BindTransactionIdLayer {
     /// from whichever is current.
     #[must_use]
     pub fn new() -> Self {
-        Self::with(Config {
+        let config = Arc::new(Config {
             header: IdHeader::default(),
-            make_id: Arc::new(MintTransactionId),
             trust: Trust::always(),
             base: None,
             capture: (),
-        })
+        });
+        Self { config, generator: Generator::default() }
     }
 }
 
@@ -93,34 +93,53 @@ impl Default for BindTransactionIdLayer {
     }
 }
 
-impl<M, C> BindTransactionIdLayer<M, C> {
-    fn with(config: Config<M, C>) -> Self {
-        Self { config: Arc::new(config) }
+impl<C: Capture> BindTransactionIdLayer<C> {
+    fn config(&mut self) -> &mut Config<C> {
+        Arc::make_mut(&mut self.config)
     }
-}
 
-impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// The header to read and to echo, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
-    pub fn header_name(self, header_name: HeaderName) -> Self {
-        let header = IdHeader::new(header_name);
-        Self::with(Config { header, ..Arc::unwrap_or_clone(self.config) })
+    pub fn header_name(mut self, header_name: HeaderName) -> Self {
+        self.config().header = IdHeader::new(header_name);
+        self
     }
 
-    /// What makes the ID of a request that brings none; shared by all clones of the layer and of its
-    /// services. A tower-http `MakeRequestId` plugs in through `FromMakeRequestId`.
+    /// Generates the ID of a request that brings none by `make_id`, in place of
+    /// [`TransactionId::mint`]. All clones of the layer and of its services share it.
     #[must_use]
-    pub fn make_id<N: MakeTransactionId>(self, make_id: N) -> BindTransactionIdLayer<N, C> {
-        let Config { header, trust, base, capture, .. } = Arc::unwrap_or_clone(self.config);
-        let make_id = Arc::new(make_id);
-        BindTransactionIdLayer::with(Config { header, make_id, trust, base, capture })
+    pub fn make_id(mut self, make_id: impl MakeTransactionId) -> Self {
+        self.generator = Generator::Shared(Arc::new(make_id));
+        self
+    }
+
+    /// Generates the ID of a request that brings none by a tower-http `MakeRequestId`.
+    ///
+    /// As with tower-http's own layer, each service has a generator, which is cloned along with the
+    /// service. An ID that is invalid by the rules of [`TransactionId`] is replaced.
+    ///
+    /// ```
+    /// use tower_http::request_id::MakeRequestUuid;
+    /// use tower_transaction_id::BindTransactionIdLayer;
+    ///
+    /// let layer = BindTransactionIdLayer::new().make_request_id(MakeRequestUuid);
+    /// ```
+    #[cfg(feature = "tower-http")]
+    #[must_use]
+    pub fn make_request_id<M>(mut self, make_request_id: M) -> Self
+    where
+        M: tower_http::request_id::MakeRequestId + Clone + Send + Sync + 'static,
+    {
+        self.generator = Generator::PerService(Box::new(make_request_id));
+        self
     }
 
     /// Whose IDs are kept. A valid ID that is not trusted is recorded as the Sentry tag
     /// `upstream_transaction_id`.
     #[must_use]
-    pub fn trust(self, trust: Trust) -> Self {
-        Self::with(Config { trust, ..Arc::unwrap_or_clone(self.config) })
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.config().trust = trust;
+        self
     }
 
     /// Starts each request from the client and the scope that `hub` has **now**, in place of those
@@ -142,14 +161,14 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// let layer = BindTransactionIdLayer::new().hub(Hub::main());
     /// ```
     #[must_use]
-    pub fn hub(self, hub: impl AsRef<Hub>) -> Self {
+    pub fn hub(mut self, hub: impl AsRef<Hub>) -> Self {
         // A client without a DSN is an operator's choice; none at all mostly means `init` came later.
         #[cfg(feature = "tracing")]
         if hub.as_ref().client().is_none() {
             tracing::warn!("the base hub has no Sentry client, and is not used");
         }
-        let base = BaseHub::new(hub).map(Arc::new);
-        Self::with(Config { base, ..Arc::unwrap_or_clone(self.config) })
+        self.config().base = BaseHub::new(hub).map(Arc::new);
+        self
     }
 
     /// Reports each request that fails as one Sentry event under its ID: with its method, its route
@@ -188,21 +207,17 @@ impl<M, C: Capture> BindTransactionIdLayer<M, C> {
     /// let layer = BindTransactionIdLayer::new().capture_failures(Failures::new());
     /// ```
     #[must_use]
-    pub fn capture_failures<K>(
-        self,
-        failures: Failures<K>,
-    ) -> BindTransactionIdLayer<M, Failures<K>> {
-        let Config { header, make_id, trust, base, .. } = Arc::unwrap_or_clone(self.config);
-        let capture = failures;
-        BindTransactionIdLayer::with(Config { header, make_id, trust, base, capture })
+    pub fn capture_failures<K>(self, failures: Failures<K>) -> BindTransactionIdLayer<Failures<K>> {
+        let Config { header, trust, base, .. } = Arc::unwrap_or_clone(self.config);
+        let config = Arc::new(Config { header, trust, base, capture: failures });
+        BindTransactionIdLayer { config, generator: self.generator }
     }
 }
 
-impl<M, C: Clone> Clone for Config<M, C> {
+impl<C: Clone> Clone for Config<C> {
     fn clone(&self) -> Self {
         Self {
             header: self.header.clone(),
-            make_id: Arc::clone(&self.make_id),
             trust: self.trust.clone(),
             base: self.base.clone(),
             capture: self.capture.clone(),
@@ -210,13 +225,13 @@ impl<M, C: Clone> Clone for Config<M, C> {
     }
 }
 
-impl<M, C> Clone for BindTransactionIdLayer<M, C> {
+impl<C> Clone for BindTransactionIdLayer<C> {
     fn clone(&self) -> Self {
-        Self { config: Arc::clone(&self.config) }
+        Self { config: Arc::clone(&self.config), generator: self.generator.clone() }
     }
 }
 
-impl<M, C: fmt::Debug> fmt::Debug for BindTransactionIdLayer<M, C> {
+impl<C: fmt::Debug> fmt::Debug for BindTransactionIdLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BindTransactionIdLayer")
             .field("header_name", self.config.header.name())
@@ -227,18 +242,20 @@ impl<M, C: fmt::Debug> fmt::Debug for BindTransactionIdLayer<M, C> {
     }
 }
 
-impl<S, M, C> Layer<S> for BindTransactionIdLayer<M, C> {
-    type Service = BindTransactionId<S, M, C>;
+impl<S, C> Layer<S> for BindTransactionIdLayer<C> {
+    type Service = BindTransactionId<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BindTransactionId { inner, config: Arc::clone(&self.config) }
+        let Self { config, generator } = self.clone();
+        BindTransactionId { inner, config, generator }
     }
 }
 
 /// The [`Service`] of [`BindTransactionIdLayer`].
-pub struct BindTransactionId<S, M = MintTransactionId, C = ()> {
+pub struct BindTransactionId<S, C = ()> {
     inner: S,
-    config: Arc<Config<M, C>>,
+    config: Arc<Config<C>>,
+    generator: Generator,
 }
 
 impl<S> BindTransactionId<S> {
@@ -248,7 +265,7 @@ impl<S> BindTransactionId<S> {
     }
 }
 
-impl<S, M, C> BindTransactionId<S, M, C> {
+impl<S, C> BindTransactionId<S, C> {
     /// The service inside.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -265,22 +282,25 @@ impl<S, M, C> BindTransactionId<S, M, C> {
     }
 }
 
-impl<S: Clone, M, C> Clone for BindTransactionId<S, M, C> {
+impl<S: Clone, C> Clone for BindTransactionId<S, C> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
+        Self {
+            inner: self.inner.clone(),
+            config: Arc::clone(&self.config),
+            generator: self.generator.clone(),
+        }
     }
 }
 
-impl<S: fmt::Debug, M, C> fmt::Debug for BindTransactionId<S, M, C> {
+impl<S: fmt::Debug, C> fmt::Debug for BindTransactionId<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BindTransactionId").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, M, C, ReqBody, ResBody> Service<Request<ReqBody>> for BindTransactionId<S, M, C>
+impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for BindTransactionId<S, C>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    M: MakeTransactionId,
     C: CapturesErrors<S::Error>,
 {
     type Response = Response<ResponseBody<ResBody>>;
@@ -292,7 +312,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let (scope, kept) = match self.config.admit(&mut request) {
+        let (scope, kept) = match self.config.admit(&mut request, &mut self.generator) {
             Admission::Opened(scope) => (Some(scope), None),
             Admission::Kept(id) => (None, Some(Box::new(id))),
         };
@@ -325,10 +345,10 @@ enum Admission {
     Kept(TransactionId),
 }
 
-impl<M: MakeTransactionId, C: Capture> Config<M, C> {
+impl<C: Capture> Config<C> {
     /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
     /// scope, unless the request is already in it.
-    fn admit<B>(&self, request: &mut Request<B>) -> Admission {
+    fn admit<B>(&self, request: &mut Request<B>, generator: &mut Generator) -> Admission {
         let Reading { id: incoming, is_one_line } = self.header.read(request.headers());
         if let Some(Ok(id)) = &incoming
             && with_current(|scope| scope.is_of(id, &self.header)) == Some(true)
@@ -361,7 +381,7 @@ impl<M: MakeTransactionId, C: Capture> Config<M, C> {
             Some(Err(why)) => Some(Refusal::Invalid(why)),
         };
         opening.origin = Some(Origin::Minted(refusal));
-        let id = self.make_id.make(request).unwrap_or_else(TransactionId::mint);
+        let id = generator.make(request);
         self.header.set(request.headers_mut(), &id);
         Admission::Opened(TransactionIdScope::open(id, opening))
     }

@@ -1,7 +1,6 @@
 //! Beside tower-http: the ID on `TraceLayer`'s spans, and its request ID generators as ours.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::Request;
 use sentry::{Client, Hub, TracesSamplingStrategy};
@@ -14,7 +13,7 @@ use crate::inbound::name_of;
 use crate::report::known_method;
 use crate::scope::with_current;
 use crate::trace::IncomingTrace;
-use crate::{MakeTransactionId, TransactionId, TransactionIdScope};
+use crate::{TransactionId, TransactionIdScope};
 
 /// A `MakeSpan` for tower-http's `TraceLayer` that records `transaction_id`, so that each log line
 /// of a request has it.
@@ -136,44 +135,18 @@ fn tracing_client(scope: &TransactionIdScope) -> Option<Arc<Client>> {
     })
 }
 
-/// A tower-http `MakeRequestId` as the generator of
-/// [`BindTransactionIdLayer::make_id`](crate::BindTransactionIdLayer::make_id).
-///
-/// What it yields is held to the rules of [`TransactionId`]; where it yields nothing valid, an ID is
-/// minted. The generator is shared by all clones of the service, behind a lock.
-///
-/// ```
-/// use tower_http::request_id::MakeRequestUuid;
-/// use tower_transaction_id::{BindTransactionIdLayer, FromMakeRequestId};
-///
-/// let layer = BindTransactionIdLayer::new().make_id(FromMakeRequestId::new(MakeRequestUuid));
-/// ```
-pub struct FromMakeRequestId<M>(Arc<Mutex<M>>);
-
-impl<M: MakeRequestId> FromMakeRequestId<M> {
-    /// Adapts `make_request_id`.
-    pub fn new(make_request_id: M) -> Self {
-        Self(Arc::new(Mutex::new(make_request_id)))
-    }
+/// A tower-http `MakeRequestId` of one service, which clones it as the service is cloned.
+pub(crate) trait MakePerService: Send + Sync {
+    fn make(&mut self, request: &Request<()>) -> Option<TransactionId>;
+    fn boxed_clone(&self) -> Box<dyn MakePerService>;
 }
 
-impl<M: MakeRequestId> MakeTransactionId for FromMakeRequestId<M> {
-    fn make<B>(&self, request: &Request<B>) -> Option<TransactionId> {
-        let mut make = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = make.make_request_id(request)?;
-        drop(make);
-        id.into_header_value().try_into().ok()
+impl<M: MakeRequestId + Clone + Send + Sync + 'static> MakePerService for M {
+    fn make(&mut self, request: &Request<()>) -> Option<TransactionId> {
+        self.make_request_id(request)?.into_header_value().try_into().ok()
     }
-}
 
-impl<M> Clone for FromMakeRequestId<M> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<M> fmt::Debug for FromMakeRequestId<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FromMakeRequestId").finish_non_exhaustive()
+    fn boxed_clone(&self) -> Box<dyn MakePerService> {
+        Box::new(self.clone())
     }
 }

@@ -62,12 +62,7 @@ impl Trust {
             TrustKind::Always => true,
             TrustKind::Never => false,
             TrustKind::When(_) if !brings_id && !IncomingTrace::is_in(request.headers()) => false,
-            TrustKind::When(decide) => decide(RequestHead {
-                method: request.method(),
-                uri: request.uri(),
-                headers: request.headers(),
-                extensions: request.extensions(),
-            }),
+            TrustKind::When(decide) => decide(RequestHead::of(request)),
         }
     }
 }
@@ -82,7 +77,8 @@ impl fmt::Debug for Trust {
     }
 }
 
-/// What [`Trust::when`] may decide by: all of a request but its body.
+/// All of a request but its body: the argument of [`Trust::when`] and of a
+/// [`MakeTransactionId`](crate::MakeTransactionId).
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
     method: &'a Method,
@@ -92,6 +88,15 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
+    pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+
     /// The method.
     #[must_use]
     pub fn method(&self) -> &'a Method {

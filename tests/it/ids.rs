@@ -4,9 +4,10 @@ use axum::Router;
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue};
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tower_transaction_id::{
-    BindTransactionIdLayer, FromMakeRequestId, MakeTransactionId, TransactionId, TransactionIdRule,
-    Trust,
+    BindTransactionIdLayer, MakeTransactionId, RequestHead, TransactionId, TransactionIdRule, Trust,
 };
 use uuid::Uuid;
 
@@ -148,21 +149,21 @@ fn an_id_is_the_same_in_all_its_forms() {
 struct FromQuery;
 
 impl MakeTransactionId for FromQuery {
-    fn make<B>(&self, request: &http::Request<B>) -> Option<TransactionId> {
+    fn make(&self, request: RequestHead<'_>) -> Option<TransactionId> {
         request.uri().query()?.parse().ok()
     }
 }
 
+/// As in tower-http's documentation: the clones count together.
 #[derive(Clone, Default)]
-struct Counter(u32);
+struct Counter(Arc<AtomicU32>);
 
 impl tower_http::request_id::MakeRequestId for Counter {
     fn make_request_id<B>(
         &mut self,
         _: &http::Request<B>,
     ) -> Option<tower_http::request_id::RequestId> {
-        self.0 += 1;
-        let value = match self.0 {
+        let value = match self.0.fetch_add(1, Ordering::Relaxed) + 1 {
             3 => HeaderValue::from_static("not valid"),
             4 => return None,
             n => HeaderValue::from_str(&format!("count-{n}")).unwrap(),
@@ -175,7 +176,6 @@ impl tower_http::request_id::MakeRequestId for Counter {
 #[cfg_attr(miri, ignore = "opens a socket")]
 fn generators_of_ones_own_and_of_tower_http_are_held_to_the_rules() {
     story(|_| async {
-        // A generator need not be cloned, whatever is set after it.
         let layer = BindTransactionIdLayer::new().make_id(FromQuery).trust(Trust::always());
         let app = Router::new().route("/", get(handler)).layer(layer);
         let address = serve(app).await;
@@ -187,12 +187,16 @@ fn generators_of_ones_own_and_of_tower_http_are_held_to_the_rules() {
         assert_eq!(get("/?mine").await, "mine");
         assert_eq!(get("/").await.len(), 32);
 
-        let layer = BindTransactionIdLayer::new().make_id(FromMakeRequestId::new(Counter(0)));
+        let shop = |_: RequestHead<'_>| format!("shop-{}", TransactionId::mint()).parse().ok();
+        let layer = BindTransactionIdLayer::new().make_id(shop);
+        let app = Router::new().route("/", axum::routing::get(handler)).layer(layer);
+        assert!(echo(&get_with_ids(serve(app).await, &[]).await).starts_with("shop-"));
+
+        let layer = BindTransactionIdLayer::new().make_request_id(Counter::default());
         let app = Router::new().route("/", axum::routing::get(handler)).layer(layer);
         let address = serve(app).await;
         let mut ids = Vec::new();
         for _ in 0..5 {
-            // Each connection has a clone of the service; the counter must not start anew.
             ids.push(echo(&get_with_ids(address, &[]).await).to_owned());
         }
         assert_eq!(ids[..2], ["count-1", "count-2"]);

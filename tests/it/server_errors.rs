@@ -38,7 +38,7 @@ async fn call(app: Router, method: &str, path: &str) -> String {
     raw(serve(app).await, head.as_bytes()).await
 }
 
-fn captures() -> BindTransactionIdLayer<tower_transaction_id::MintTransactionId, Failures> {
+fn captures() -> BindTransactionIdLayer<Failures> {
     BindTransactionIdLayer::new().capture_failures(Failures::new())
 }
 
