@@ -112,6 +112,15 @@ impl Drop for HubIsAlive {
 /// assert_eq!(TransactionId::current(), None);
 /// ```
 ///
+/// # At the end of a thread
+///
+/// A thread that ends destroys its thread-locals, and with them Sentry's hub. A future, a body or a
+/// pending call that is dropped after that, since it was kept in an older thread-local, is still
+/// dropped under its ID, but on no hub: Sentry captures nothing there. The hub also counts as lost
+/// while such a thread unwinds, and with `panic = "abort"`, if the crate is used on that thread for
+/// the first time, or after its own thread-locals are gone. To *open*, [run](Self::run) or poll in a
+/// scope for the first time in a destructor that runs after the hub's panics as `Hub::current` does.
+///
 /// # Deadlock
 ///
 /// Sentry holds its hub's lock while it calls `before_breadcrumb` and the closures that

@@ -59,7 +59,8 @@ use crate::{
 /// A request is already bound when its header holds the ID of the scope that the thread is in: the
 /// layer then keeps that ID, whatever its trust, and opens nothing. Across a hop between two
 /// layers to another task (`Buffer`) the inner one decides by its own trust, and the echo of the
-/// outer one wins. Layers with different header names are independent of each other.
+/// outer one wins. Layers with different header names are independent of each other, even if a
+/// caller sends the same value in both.
 pub struct BindTransactionIdLayer<C = ()> {
     config: Arc<Config<C>>,
     generator: Generator,
@@ -173,29 +174,52 @@ impl<C: Capture> BindTransactionIdLayer<C> {
 
     /// Reports each request that fails as one Sentry event under its ID: with its method, its route
     /// (axum's `MatchedPath` with the feature `axum`, else the path; never the query) and its
-    /// status. A matched route makes, with each outcome, one issue, and so does a method of gRPC, but
-    /// for `UNIMPLEMENTED`; by a mere path, which a client chose, Sentry groups as it does by default.
+    /// status.
+    ///
+    /// # Which requests fail
     ///
     /// A request fails when the inner service does, or when it answers with one of the statuses
-    /// or, at the head or the end of its response, gRPC codes of `failures`. These do not count: a
-    /// stream that the client cut off, a body that breaks off with an error after its head, the
-    /// trailers of gRPC-Web, a gRPC response that ends without a code, and an error of `poll_ready`,
-    /// which belongs to no request.
+    /// or, at the head or the end of its response, gRPC codes of `failures`. These do not count:
     ///
-    /// Nothing is reported twice: an event of level error or above that was captured in the request
-    /// and carries its tag, by hand, by `tracing` or by a panic, stands for its failure. Events of
-    /// lower levels do not, nor do those of
-    /// [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), nor those of a work under an ID
-    /// of its own. An error that `before_send` or an event processor then discards counts
-    /// all the same: to silence one, lower its level. A level that is set on the scope is the report's,
-    /// too. Of nested layers it is the outermost that reports, so ask it there.
+    /// - a stream that the client cut off;
+    /// - a body that breaks off with an error after its head;
+    /// - the trailers of gRPC-Web, and a gRPC response that ends without a code;
+    /// - an error of `poll_ready`, which belongs to no request.
+    ///
+    /// # One event for each failure
+    ///
+    /// An event of level error or above that is captured in the request and carries its tag, by hand,
+    /// by `tracing` or by a panic, stands for the failure: the layer then reports nothing. These do
+    /// not stand for it:
+    ///
+    /// - events of lower levels;
+    /// - events of [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer);
+    /// - events of work under an ID of its own, and of a task bound with
+    ///   [`InScope::fork`](crate::InScope::fork) or to a hub alone. For a task that finishes the
+    ///   request itself, use [`InScope::rest_of_request`](crate::InScope::rest_of_request);
+    /// - with [`TransactionIdIntegration`](crate::TransactionIdIntegration), an error that an event
+    ///   processor or `before_send` discards. Without the integration such an error stands for the
+    ///   failure, and no event is left: lower its level to silence it.
+    ///
+    /// Of nested layers it is the outermost that reports, so ask it there. A level that is set on
+    /// the scope is the report's, too.
+    ///
+    /// # Grouping
+    ///
+    /// A matched route makes one issue with each outcome. Without a route, all requests of one method
+    /// and outcome are one issue, since a client can invent paths. A method that HTTP does not know is
+    /// `_OTHER`. A fingerprint that a handler sets on its scope is kept.
+    ///
+    /// # Trace
     ///
     /// The report is in the trace of the span that a layer inside handled the request in: that of
     /// `TraceLayer` with `MakeTransactionIdSpan`, or of `SentryHttpLayer` if the request waited for
     /// something inside of it. Else it is in the trace that the request brought in `sentry-trace`, if
-    /// the client's options let it be continued; else in the one of all that the request captured,
-    /// which is the process's. Like that of the client layer, it is captured on a fork of the hub,
-    /// which has a `last_event_id` of its own.
+    /// the caller is [trusted](Self::trust) and the client's options let it be continued; else in the
+    /// one of all that the request captured, which is the process's. Like that of the client layer, it
+    /// is captured on a fork of the hub, which has a `last_event_id` of its own.
+    ///
+    /// # With `TraceLayer`
     ///
     /// tower-http's `TraceLayer` logs each 5xx as an error. Where sentry-tracing sends errors to
     /// Sentry, that event stands for the failure; with `TraceLayer::on_failure(())` this report,
