@@ -9,10 +9,10 @@ use tower_http::trace::MakeSpan;
 use tracing::field::Empty;
 use tracing::{Level, Span};
 
-use crate::inbound::name_of;
-use crate::report::known_method;
 use crate::scope::with_current;
-use crate::trace::IncomingTrace;
+use crate::telemetry::inbound::name_of;
+use crate::telemetry::report::known_method;
+use crate::telemetry::trace::IncomingTrace;
 use crate::{TransactionId, TransactionIdScope};
 
 /// A `MakeSpan` for tower-http's `TraceLayer` that records `transaction_id`, so that each log line

@@ -1,5 +1,9 @@
 //! The server layer: reads or mints the ID, binds the request to it, echoes it.
 
+pub(crate) mod body;
+mod generator;
+pub(crate) mod trust;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -15,13 +19,13 @@ use tower_service::Service;
 #[cfg(feature = "tracing")]
 use crate::InvalidTransactionId;
 use crate::failures::{Capture, CapturesErrors};
-use crate::generator::Generator;
 use crate::header::{IdHeader, Reading};
-use crate::hubs::BaseHub;
-use crate::inbound::InboundCall;
-use crate::integration::{Origin, Refusal};
-use crate::report::peer_id;
+use crate::scope::hub::BaseHub;
 use crate::scope::{Opening, with_current};
+use crate::server::generator::Generator;
+use crate::telemetry::inbound::InboundCall;
+use crate::telemetry::integration::{Origin, Refusal};
+use crate::telemetry::report::peer_id;
 use crate::{
     Failures, InScope, MakeTransactionId, ResponseBody, TransactionId, TransactionIdScope, Trust,
 };

@@ -11,7 +11,7 @@ use sentry::protocol::{Event, Exception, Level, Mechanism, ResponseContext};
 
 use crate::TransactionId;
 use crate::header::IdHeader;
-use crate::urls::scrub;
+use crate::telemetry::urls::scrub;
 
 /// The tag of another valid ID that a response brought back.
 pub(crate) const PEER_TAG: &str = "peer_transaction_id";

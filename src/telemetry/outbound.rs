@@ -12,13 +12,13 @@ use sentry::{Hub, Span};
 
 use crate::failures::{Rules, grpc_code, is_grpc};
 use crate::header::IdHeader;
-use crate::hubs::span_of;
-use crate::report::{
+use crate::scope::hub::span_of;
+use crate::scope::{hub_is_alive, hub_is_alive_in_drop, with_current};
+use crate::telemetry::report::{
     CLIENT_MECHANISM, Fingerprint, PEER_TAG, capture, event_from, fingerprint, known_method,
     peer_id, response_context, set_mechanism,
 };
-use crate::scope::{hub_is_alive, hub_is_alive_in_drop, with_current};
-use crate::urls::scrub;
+use crate::telemetry::urls::scrub;
 use crate::{TAG, TransactionId, TransactionIdScope};
 
 /// What is watched of an outbound request, from its call to its response, its error or its drop.

@@ -4,6 +4,9 @@
 //! is entered is left again on the way out, by return or by panic, so nothing outlives the work it
 //! belongs to.
 
+pub(crate) mod hub;
+mod pool;
+
 use std::cell::Cell;
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
@@ -17,10 +20,9 @@ use pin_project_lite::pin_project;
 use sentry::{Hub, HubSwitchGuard, Scope};
 
 use crate::header::IdHeader;
-use crate::hubs::{BaseHub, fork_current};
-use crate::inbound::Notes;
-use crate::integration::Origin;
-use crate::spares;
+use crate::scope::hub::{BaseHub, fork_current};
+use crate::telemetry::inbound::Notes;
+use crate::telemetry::integration::Origin;
 use crate::{TAG, TransactionId};
 
 /// The tag of a valid ID that a request brought and that was not trusted.
@@ -251,7 +253,7 @@ impl TransactionIdScope {
 
     pub(crate) fn open(id: TransactionId, opening: Opening<'_>) -> Self {
         let base = opening.base.map(BaseHub::key);
-        let mut inner = spares::take(base).unwrap_or_else(|| Arc::new(Inner::new(base)));
+        let mut inner = pool::take(base).unwrap_or_else(|| Arc::new(Inner::new(base)));
         // Nobody else refers to it.
         if let Some(inner) = Arc::get_mut(&mut inner) {
             inner.id = id;
@@ -268,7 +270,7 @@ impl TransactionIdScope {
             inner.header = None;
             // An ID may hold on to the headers of its request.
             inner.id = TransactionId::PLACEHOLDER;
-            spares::put(self.0);
+            pool::put(self.0);
         }
     }
 

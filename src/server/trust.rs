@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 
-use crate::trace::IncomingTrace;
+use crate::telemetry::trace::IncomingTrace;
 
 /// Whose transaction IDs a [`BindTransactionIdLayer`](crate::BindTransactionIdLayer) keeps, and whose
 /// traces the report of a failure continues.

@@ -10,14 +10,14 @@ use sentry::Hub;
 use sentry::protocol::{Event, Level, Request as EventRequest, TraceContext, Url};
 
 use crate::failures::{Rules, is_grpc};
-use crate::hubs::span_of;
-use crate::report::{
+use crate::scope::hub::span_of;
+use crate::scope::with_current;
+use crate::telemetry::report::{
     PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, hides_a_failure, known_method,
     response_context, set_mechanism,
 };
-use crate::scope::with_current;
-use crate::trace::IncomingTrace;
-use crate::urls::without_secrets;
+use crate::telemetry::trace::IncomingTrace;
+use crate::telemetry::urls::without_secrets;
 use crate::{TAG, TransactionId, TransactionIdScope};
 
 /// What is noted while a request is handled, for the report of its failure.

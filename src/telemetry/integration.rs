@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sentry::protocol::{Context, Event, Map, Value};
 use sentry::{ClientOptions, Integration};
 
-use crate::inbound::Notes;
 use crate::scope::with_current;
+use crate::telemetry::inbound::Notes;
 use crate::{InvalidTransactionId, TAG, TransactionId};
 
 /// Completes the transaction ID in Sentry. Add it last to the client's options.

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use sentry::protocol::Transaction;
 use sentry::{Client, Hub, Scope, TransactionOrSpan};
 
-use crate::inbound::Notes;
 use crate::scope::{UPSTREAM_TAG, hub_is_alive};
+use crate::telemetry::inbound::Notes;
 use crate::{TAG, TransactionId, TransactionIdIntegration};
 
 /// A client and a scope as they were when a layer was given its hub: what each request starts from.

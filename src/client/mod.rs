@@ -1,5 +1,8 @@
 //! The client layer: puts the ID on outbound requests to the hosts that may see it.
 
+pub(crate) mod hosts;
+pub(crate) mod message;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -11,12 +14,12 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::client::message::{InboundResponse, OutboundRequest};
 use crate::failures::{Capture, CapturesErrors};
 use crate::header::IdHeader;
-use crate::integration::Origin;
-use crate::message::{InboundResponse, OutboundRequest};
-use crate::outbound::{OutboundCall, Wanted};
 use crate::scope::{Opening, ambient_id, with_current};
+use crate::telemetry::integration::Origin;
+use crate::telemetry::outbound::{OutboundCall, Wanted};
 use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
 
 /// A [`Layer`] that puts the transaction ID on outbound requests, to the hosts that were allowed

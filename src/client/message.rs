@@ -4,7 +4,7 @@ use http::uri::Authority;
 use http::{Extensions, HeaderMap, Method, StatusCode, header};
 
 #[cfg(feature = "reqwest")]
-use crate::urls::without_secrets;
+use crate::telemetry::urls::without_secrets;
 
 /// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>`
 /// and, with the feature `reqwest`, `reqwest::Request`.

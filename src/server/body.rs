@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::InScope;
-use crate::inbound::InboundCall;
+use crate::telemetry::inbound::InboundCall;
 
 pin_project! {
     /// The response body of [`BindTransactionId`](crate::BindTransactionId): polled, and dropped, in
