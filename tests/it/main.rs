@@ -21,3 +21,4 @@ mod server_errors;
 mod servers;
 mod support;
 mod telemetry;
+mod thread_end;
