@@ -22,3 +22,4 @@ mod servers;
 mod support;
 mod telemetry;
 mod thread_end;
+mod traces;
