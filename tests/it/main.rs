@@ -8,6 +8,7 @@ mod claims;
 mod client_failures;
 mod clients;
 mod documents;
+mod floods;
 mod full_maps;
 mod hosts;
 mod ids;

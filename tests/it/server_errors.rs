@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::middleware::{Next, from_fn};
-use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -473,24 +472,6 @@ fn grpc_failures_are_found_in_headers_and_in_trailers() {
             let message = expected.map(|code| format!("POST /shop.Kitchen/Cook answered {code}"));
             assert_eq!(seen, message.iter().collect::<Vec<_>>(), "{headers:?} {trailers:?}");
             assert!(at_the_head.is_empty() || trailers.is_none());
-        }
-
-        // A method makes an issue. A path that a stranger made up does not, and gets UNIMPLEMENTED
-        // or, where nobody speaks gRPC, a status.
-        let by_method = ["http.server", "POST /shop.Kitchen/Cook", "gRPC 13"];
-        for (answer, grouping) in [
-            (grpc(&[("grpc-status", "13")], None), &by_method[..]),
-            (grpc(&[("grpc-status", "12")], None), &["{{ default }}"]),
-            (FAILED.into_response(), &["{{ default }}"]),
-        ] {
-            let mut answer = Some(answer);
-            let service = ServiceBuilder::new().layer(captures()).service_fn(|_: Request<Body>| {
-                std::future::ready(Ok::<_, Never>(answer.take().unwrap()))
-            });
-            let request = Request::post("/shop.Kitchen/Cook");
-            let request = request.header("content-type", "application/grpc").body(Body::empty());
-            service.oneshot(request.unwrap()).await.unwrap();
-            assert_eq!(sentry.take_events()[0].fingerprint[..], *grouping);
         }
 
         // A stream that the client cut off has not failed.
