@@ -19,6 +19,7 @@ mod outages;
 mod peers;
 mod properties;
 mod scopes;
+mod secrets;
 mod server_errors;
 mod servers;
 mod support;
