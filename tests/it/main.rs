@@ -18,6 +18,7 @@ mod nested;
 mod outages;
 mod peers;
 mod properties;
+mod reports;
 mod scopes;
 mod secrets;
 mod server_errors;
