@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
 use sentry::{ClientOptions, Level};
 use tower::ServiceExt;
 use tower_transaction_id::{
-    BindTransactionIdLayer, Failures, InScope, MintTransactionId, TransactionIdIntegration,
-    TransactionIdScope,
+    BindTransactionIdLayer, Failures, InScope, MintTransactionId, TransactionId,
+    TransactionIdIntegration, TransactionIdScope,
 };
 
 use crate::support::{Sentry, capture, story_with, text};
@@ -80,6 +82,10 @@ async fn captures() -> StatusCode {
     FAILED
 }
 
+async fn fails() -> StatusCode {
+    FAILED
+}
+
 #[test]
 fn an_error_of_a_forked_task_does_not_stand_for_the_request() {
     each_way(async |sentry, way, layer| {
@@ -94,6 +100,70 @@ fn an_error_of_a_forked_task_does_not_stand_for_the_request() {
         }
         let texts = events_of(sentry, &app, "/captures-and-audits").await;
         assert_eq!(texts, ["by hand", "audited"], "{way}");
+    });
+}
+
+#[test]
+fn a_request_that_moves_to_another_task_has_one_event() {
+    async fn belongs() -> StatusCode {
+        assert_eq!(TransactionId::current().unwrap(), "mine");
+        sentry::configure_scope(|scope| scope.set_tag("left", "behind"));
+        tokio::task::yield_now().await;
+        capture("by hand");
+        FAILED
+    }
+    async fn panics() -> StatusCode {
+        panic!("by a panic")
+    }
+    let moves = async |request: Request<Body>, next: Next| {
+        let rest = InScope::rest_of_request(next.run(request));
+        assert!(rest.scope().is_some());
+        let response = tokio::spawn(rest).await;
+        response.unwrap_or_else(|_| FAILED.into_response())
+    };
+    each_way(async |sentry, way, layer| {
+        let app = Router::new()
+            .route("/captures", get(captures))
+            .route("/belongs", get(belongs))
+            .route("/fails", get(fails))
+            .route("/audits", get(audits))
+            .route("/captures-and-audits", get(captures_and_audits))
+            .route("/panics", get(panics));
+        // One middleware that moves the request, and two.
+        let once = app.clone().layer(from_fn(moves)).layer(layer.clone());
+        let twice = app.layer(from_fn(moves)).layer(from_fn(moves)).layer(layer);
+        for app in [once, twice] {
+            for (path, expected) in [
+                ("/captures", &["by hand".to_owned()][..]),
+                ("/belongs", &["by hand".to_owned()]),
+                ("/fails", &[report("/fails")]),
+                // A fork inside the moved request does not count, as in any request.
+                ("/audits", &["audited".to_owned(), report("/audits")]),
+                ("/captures-and-audits", &["by hand".to_owned(), "audited".to_owned()]),
+                // tokio catches the panic, and this client has no panic integration.
+                ("/panics", &[report("/panics")]),
+            ] {
+                assert_eq!(events_of(sentry, &app, path).await, expected, "{path}, {way}");
+            }
+        }
+    });
+}
+
+#[test]
+fn outside_any_request_its_rest_runs_as_it_is() {
+    each_hub(ClientOptions::new(), async |sentry, _, _| {
+        let rest = InScope::rest_of_request(async {
+            capture("captured");
+            TransactionId::current()
+        });
+        assert!(rest.scope().is_none());
+        assert_eq!(rest.await, None);
+        assert_eq!(sentry.take(), [("captured".to_owned(), None)]);
+        // In the scope of a job it is a fork.
+        let job = TransactionIdScope::new("job".parse().unwrap());
+        let rest = job.run(|| InScope::rest_of_request(async { capture("captured") }));
+        tokio::spawn(rest).await.unwrap();
+        assert_eq!(sentry.take(), [("captured".to_owned(), Some("job".to_owned()))]);
     });
 }
 
