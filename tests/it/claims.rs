@@ -13,8 +13,8 @@ use sentry::{Hub, Level};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::request_id::{MakeRequestId, RequestId};
 use tower_transaction_id::{
-    AllowedHosts, BindTransactionIdLayer, FromMakeRequestId, InjectTransactionIdLayer,
-    TransactionId, TransactionIdScope, Trust,
+    AllowedHosts, BindTransactionIdLayer, InjectTransactionIdLayer, TransactionId,
+    TransactionIdScope, Trust,
 };
 
 type Never = std::convert::Infallible;
@@ -85,7 +85,7 @@ pub(crate) fn any_lines(hub: &Arc<Hub>, kept: &TestTransport, request: &Lines<'_
         }
     };
     let layer = BindTransactionIdLayer::new()
-        .make_id(FromMakeRequestId::new(Yields(generated.clone())))
+        .make_request_id(Yields(generated.clone()))
         .trust(if request.trusted { Trust::always() } else { Trust::never() });
     let service = ServiceBuilder::new().layer(layer).service_fn(async |request: Request<()>| {
         sentry::capture_message("handled", Level::Error);

@@ -4,9 +4,10 @@ use axum::Router;
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue};
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use tower_transaction_id::{
-    BindTransactionIdLayer, FromMakeRequestId, MakeTransactionId, TransactionId, TransactionIdRule,
-    Trust,
+    BindTransactionIdLayer, MakeTransactionId, TransactionId, TransactionIdRule, Trust,
 };
 use uuid::Uuid;
 
@@ -154,15 +155,14 @@ impl MakeTransactionId for FromQuery {
 }
 
 #[derive(Clone, Default)]
-struct Counter(u32);
+struct Counter(Arc<AtomicU32>);
 
 impl tower_http::request_id::MakeRequestId for Counter {
     fn make_request_id<B>(
         &mut self,
         _: &http::Request<B>,
     ) -> Option<tower_http::request_id::RequestId> {
-        self.0 += 1;
-        let value = match self.0 {
+        let value = match self.0.fetch_add(1, SeqCst) + 1 {
             3 => HeaderValue::from_static("not valid"),
             4 => return None,
             n => HeaderValue::from_str(&format!("count-{n}")).unwrap(),
@@ -187,12 +187,12 @@ fn generators_of_ones_own_and_of_tower_http_are_held_to_the_rules() {
         assert_eq!(get("/?mine").await, "mine");
         assert_eq!(get("/").await.len(), 32);
 
-        let layer = BindTransactionIdLayer::new().make_id(FromMakeRequestId::new(Counter(0)));
+        let layer = BindTransactionIdLayer::new().make_request_id(Counter::default());
         let app = Router::new().route("/", axum::routing::get(handler)).layer(layer);
         let address = serve(app).await;
         let mut ids = Vec::new();
         for _ in 0..5 {
-            // Each connection has a clone of the service; the counter must not start anew.
+            // Each connection has a clone of the service, and each clone the same counter.
             ids.push(echo(&get_with_ids(address, &[]).await).to_owned());
         }
         assert_eq!(ids[..2], ["count-1", "count-2"]);

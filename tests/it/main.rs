@@ -10,6 +10,7 @@ mod clients;
 mod documents;
 mod floods;
 mod full_maps;
+mod generators;
 mod hosts;
 mod ids;
 mod middleware;
