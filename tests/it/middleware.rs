@@ -1,5 +1,6 @@
 //! Beside other layers: their order, their bounds, their readiness.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::Router;
@@ -25,7 +26,8 @@ use tower_transaction_id::{
 };
 
 use crate::support::{
-    Never, capture, echo, echoed, get_with_ids, printed, raw, serve, story, story_with, tag, text,
+    Never, capture, echo, echoed, get_with_ids, have_lines_as_breadcrumbs, printed, raw, serve,
+    story, story_with, tag, text,
 };
 
 type Unsync = http_body_util::combinators::UnsyncBoxBody<Bytes, Never>;
@@ -100,6 +102,37 @@ fn a_refused_id_is_said_at_debug_level_without_its_value() {
     let line = printed.lines().find(|line| line.contains("transaction ID refused")).unwrap();
     assert!(line.contains("DEBUG") && line.contains("len=8"), "{line}");
     assert!(!printed.contains("secret"), "{printed}");
+}
+
+#[test]
+fn a_refused_id_is_said_in_the_scope_of_the_id_that_replaces_it() {
+    static SAID_UNDER: Mutex<Vec<Option<TransactionId>>> = Mutex::new(Vec::new());
+    let options = ClientOptions::new().before_breadcrumb(|crumb| {
+        SAID_UNDER.lock().unwrap().push(TransactionId::current());
+        Some(crumb)
+    });
+    story_with(options, |sentry| async move {
+        have_lines_as_breadcrumbs();
+        let layer = BindTransactionIdLayer::new();
+        for layer in [layer.clone(), layer.hub(&sentry.hub)] {
+            let app = Router::new().fallback(async || capture("handled")).layer(layer);
+            let address = serve(app).await;
+            let response = get_with_ids(address, &[b"<secret>"]).await;
+            get_with_ids(address, &[b"next"]).await;
+
+            let events = sentry.take_events();
+            let crumbs: Vec<Vec<_>> = events
+                .iter()
+                .map(|event| event.breadcrumbs.iter().map(|crumb| &crumb.message).collect())
+                .collect();
+            let refused = Some("transaction ID refused".to_owned());
+            assert_eq!(crumbs, [vec![&refused], vec![]]);
+            assert_eq!(events[0].breadcrumbs[0].data["len"], 8);
+            assert!(!format!("{events:?}").contains("secret"), "{events:?}");
+            let said_under = std::mem::take(&mut *SAID_UNDER.lock().unwrap());
+            assert_eq!(said_under, [Some(echo(&response).parse().unwrap())]);
+        }
+    });
 }
 
 #[test]

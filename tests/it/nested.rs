@@ -7,7 +7,9 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_transaction_id::{BindTransactionIdLayer, TransactionId, Trust};
 
-use crate::support::{Never, Sentry, capture, echo, echoed, get_with_ids, serve, story, tag};
+use crate::support::{
+    Never, Sentry, capture, echo, echoed, get_with_ids, header_lines, raw, serve, story, tag, text,
+};
 
 async fn handler(headers: HeaderMap) -> String {
     capture("handled");
@@ -124,5 +126,78 @@ fn layers_with_different_header_names_are_independent() {
         assert_ne!(correlation[0], "outer");
         let inner = Some(correlation[0].to_owned());
         assert_eq!(sentry.take(), [("handled".to_owned(), inner)]);
+    });
+}
+
+#[test]
+fn one_value_in_two_headers_is_no_way_past_an_inner_trust() {
+    story(|sentry| async move {
+        let other = HeaderName::from_static("x-request-id");
+        let never = BindTransactionIdLayer::new().trust(Trust::never());
+        let outer = BindTransactionIdLayer::new().header_name(other.clone());
+        let app = Router::new().route("/", get(handler)).layer(never.clone()).layer(outer);
+        let head = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-request-id: theirs\r\n\
+            x-transaction-id: theirs\r\n\r\n";
+        let response = raw(serve(app).await, head).await;
+        assert_eq!(header_lines(&response, "x-request-id"), ["theirs"]);
+        let id = echo(&response).to_owned();
+        assert_ne!(id, "theirs");
+        assert!(response.ends_with(&format!("{id} {id}")), "{response}");
+        let event = sentry.take_events().pop().unwrap();
+        assert_eq!(tag(&event, "transaction_id"), Some(id));
+        assert_eq!(tag(&event, "upstream_transaction_id").as_deref(), Some("theirs"));
+
+        // With one name for both layers, the inner layer keeps the ID of the outer.
+        let never = never.header_name(other);
+        let handler = async || {
+            capture("handled");
+            TransactionId::current().unwrap().to_string()
+        };
+        let app = Router::new().route("/", get(handler)).layer(never.clone()).layer(never);
+        let response = raw(serve(app).await, head).await;
+        let [id] = header_lines(&response, "x-request-id")[..] else { panic!("{response}") };
+        assert_ne!(id, "theirs");
+        assert!(response.ends_with(id), "{response}");
+        let event = sentry.take_events().pop().unwrap();
+        assert_eq!(tag(&event, "transaction_id").as_deref(), Some(id));
+        assert_eq!(tag(&event, "upstream_transaction_id").as_deref(), Some("theirs"));
+    });
+}
+
+#[test]
+fn a_request_made_inside_another_has_an_upstream_of_its_own_or_none() {
+    story(|sentry| async move {
+        for (trust, sent, upstream) in [
+            (Trust::never(), None, None),
+            (Trust::never(), Some("of-the-handler"), Some("of-the-handler")),
+            (Trust::always(), Some("of-the-handler"), None),
+            (Trust::always(), Some("<invalid>"), None),
+        ] {
+            let inner = Router::new()
+                .fallback(async || capture("inner"))
+                .layer(BindTransactionIdLayer::new().trust(trust.clone()));
+            let handler = async move || {
+                capture("before");
+                let mut request = Request::new(Body::empty());
+                if let Some(sent) = sent {
+                    request.headers_mut().insert("x-transaction-id", sent.parse().unwrap());
+                }
+                inner.oneshot(request).await.unwrap();
+                capture("after");
+            };
+            let layer = BindTransactionIdLayer::new().trust(Trust::never());
+            let app = Router::new().fallback(handler).layer(layer);
+            get_with_ids(serve(app).await, &[b"theirs"]).await;
+            let upstreams: Vec<_> = sentry
+                .take_events()
+                .iter()
+                .map(|event| (text(event), tag(event, "upstream_transaction_id")))
+                .collect();
+            let expected =
+                [("before", Some("theirs")), ("inner", upstream), ("after", Some("theirs"))];
+            let expected =
+                expected.map(|(text, upstream)| (text.to_owned(), upstream.map(str::to_owned)));
+            assert_eq!(upstreams, expected, "{sent:?}, {trust:?}");
+        }
     });
 }

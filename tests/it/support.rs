@@ -1,6 +1,6 @@
 //! What the stories share: a Sentry client that keeps its events, servers on loopback, raw HTTP.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -9,13 +9,13 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use axum::Router;
-use sentry::integrations::tracing::{ErrorLayer, SpanLayer};
+use sentry::integrations::tracing::{BreadcrumbLayer, ErrorLayer, SpanLayer};
 use sentry::protocol::{EnvelopeItem, Event};
 use sentry::test::TestTransport;
 use sentry::{ClientOptions, Envelope, Hub, Level, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -188,11 +188,12 @@ pub(crate) type Never = Infallible;
 
 thread_local! {
     static PRINTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static LINES_ARE_BREADCRUMBS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// One subscriber for the whole process, since callsites remember their subscribers across
 /// threads: errors go to the current hub, the spans of requests become Sentry's, and lines are
-/// printed for the thread that they came from.
+/// printed for the thread that they came from. A thread can have this crate's lines as breadcrumbs.
 fn install_tracing() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -205,12 +206,24 @@ fn install_tracing() {
                     .iter()
                     .any(|target| meta.target().starts_with(target))
             }));
+        // Dynamic, because a callsite would remember the answer of the first thread.
+        let breadcrumbs = BreadcrumbLayer::new().with_filter(dynamic_filter_fn(|meta, _| {
+            LINES_ARE_BREADCRUMBS.get()
+                && meta.is_event()
+                && meta.target().starts_with("tower_transaction_id")
+        }));
         tracing_subscriber::registry()
             .with(spans)
+            .with(breadcrumbs)
             .with(ErrorLayer::new().with_filter(LevelFilter::ERROR))
             .with(print)
             .init();
     });
+}
+
+/// From now on, what this crate logs on this thread is a breadcrumb on the current hub, too.
+pub(crate) fn have_lines_as_breadcrumbs() {
+    LINES_ARE_BREADCRUMBS.set(true);
 }
 
 /// The lines that this thread printed so far.
