@@ -12,9 +12,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 LINK = HERE.parent / "src" / "chart.md"
 CASES = {
-    "mint, on": "ID minted, Sentry on",
+    "generate, on": "ID generated, Sentry on",
     "read, on": "ID read, Sentry on",
-    "mint, off": "ID minted, Sentry off",
+    "generate, off": "ID generated, Sentry off",
     "read, off": "ID read, Sentry off",
 }
 VARIANTS = {

@@ -1,6 +1,6 @@
 //! Instructions per request: `cargo bench --bench instructions`. Needs valgrind.
 //!
-//! With the name of a case and of a variant, such as `-- "mint, on" ours`, it leaves the profile of
+//! With the name of a case and of a variant, such as `-- "generate, on" ours`, it leaves the profile of
 //! that one for `callgrind_annotate`.
 
 mod variants;

@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     println!("A call that starts the work by itself:");
     let request = Request::get(&url).body(Empty::new())?;
     let response = client.ready().await?.call(request).await?;
-    println!("minted for it: {:?}", response.extensions().get::<TransactionId>());
+    println!("generated for it: {:?}", response.extensions().get::<TransactionId>());
     println!("echoed: {:?}", response.headers().get(X_TRANSACTION_ID));
     println!("{:?}", response.into_body().collect().await?.to_bytes());
 

@@ -40,7 +40,7 @@ fn id_of(job: &Value) -> TransactionId {
     let sent = job["transaction_id"].as_str().unwrap_or_default();
     sent.parse().unwrap_or_else(|why: InvalidTransactionId| {
         println!("Worker: {why}; a new one instead");
-        TransactionId::mint()
+        TransactionId::generate()
     })
 }
 

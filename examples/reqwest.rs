@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut client = client(AllowedHosts::only(["127.0.0.1"])?)?;
     for path in ["order", "moved", "partner"] {
         let url = url.join(path)?;
-        let scope = TransactionIdScope::new(TransactionId::mint());
+        let scope = TransactionIdScope::new(TransactionId::generate());
         println!("\nGET {}, working on {}", url.path(), scope.id());
         // The scope holds all of the operation, and so what is captured after the call, too.
         let operation = async {

@@ -77,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // leads to one of our own services, any host will do.
     let mut client =
         HealthClient::new(InjectTransactionId::new(channel.clone(), AllowedHosts::any()));
-    ask(&mut client, TransactionId::mint()).await;
+    ask(&mut client, TransactionId::generate()).await;
 
     // A client that is told its origin names the host on each request, and the list holds.
     let hosts = AllowedHosts::only(["127.0.0.1"])?;

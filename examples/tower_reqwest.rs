@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(HttpClientLayer)
         .service(Client::builder().redirect(Policy::none()).build()?);
 
-    let scope = TransactionIdScope::new(TransactionId::mint());
+    let scope = TransactionIdScope::new(TransactionId::generate());
     println!("working on {}", scope.id());
     let request = Request::get(format!("http://{kitchen}/hot-dog")).body(Body::default())?;
     let call = async { client.ready().await?.call(request).await };

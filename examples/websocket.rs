@@ -20,7 +20,7 @@ async fn counter(upgrade: WebSocketUpgrade) -> Response {
     // The request ends with the answer 101. What is served afterwards runs in a task of its own,
     // which the layer does not see. So the scope is forked here, while the request is there, and
     // the task is bound to it by hand.
-    let scope = TransactionIdScope::fork();
+    let scope = TransactionIdScope::fork_current();
     upgrade.on_upgrade(async move |socket| match scope {
         Some(scope) => scope.bind(take_orders(socket)).await,
         // Without the layer there is no ID, and orders are taken all the same.

@@ -1,14 +1,14 @@
-//! What counts as a failure that is worth an event, for both layers.
+//! Which answers are failures that are worth an event, for both layers, and how an error is read.
 
 use std::error::Error;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode, header};
 
-/// What a layer reports to Sentry: which statuses, and which errors.
+/// The answers that a layer reports to Sentry as failures. The error of the inner service is always
+/// one of them.
 ///
 /// By default the statuses 500 to 599 and, in responses of type `application/grpc*`, the codes
 /// `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`,
@@ -18,43 +18,58 @@ use http::{HeaderMap, StatusCode, header};
 /// The server layer finds a gRPC code at the head or at the end of a response; the client layer, which
 /// leaves bodies alone, at the head only.
 ///
-/// Errors are reported with their chain of sources. For that they must implement
-/// [`std::error::Error`], or be boxed and [said to be](Self::boxed_errors).
-///
 /// ```
 /// use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};
 ///
 /// let failures = Failures::new().statuses([404..=404, 500..=599]);
 /// let layer = InjectTransactionIdLayer::new(AllowedHosts::any()).capture_failures(failures);
 /// ```
-pub struct Failures<K = ConcreteErrors> {
-    rules: Arc<Rules>,
-    kind: PhantomData<fn() -> K>,
+#[derive(Clone)]
+pub struct Failures(Arc<Rules>);
+
+#[derive(Clone)]
+struct Rules {
+    statuses: Box<[RangeInclusive<u16>]>,
+    grpc_codes: Box<[i32]>,
 }
 
-/// The errors of [`Failures::new`]: of any type that implements [`std::error::Error`].
-#[derive(Debug)]
-pub enum ConcreteErrors {}
-
-/// The errors of [`Failures::boxed_errors`]: `Box<dyn Error + Send + Sync>`.
-#[derive(Debug)]
-pub enum BoxedErrors {}
-
 impl Failures {
-    /// The statuses and codes named above, and errors that implement [`std::error::Error`].
+    /// The statuses and codes named above.
     #[must_use]
     pub fn new() -> Self {
-        Self::with(Rules {
+        Self(Arc::new(Rules {
             statuses: Box::new([500..=599]),
             grpc_codes: Box::new([2, 4, 12, 13, 14, 15]),
-        })
+        }))
     }
 
-    /// For a service whose errors are boxed, such as tower's `Timeout`, `Buffer` or `LoadShed` inside
-    /// of the layer.
+    /// Sets the HTTP statuses that are failures, in place of 500 to 599.
     #[must_use]
-    pub fn boxed_errors(self) -> Failures<BoxedErrors> {
-        Failures { rules: self.rules, kind: PhantomData }
+    pub fn statuses(mut self, ranges: impl IntoIterator<Item = RangeInclusive<u16>>) -> Self {
+        Arc::make_mut(&mut self.0).statuses = ranges.into_iter().collect();
+        self
+    }
+
+    /// Sets the [gRPC status codes](https://grpc.github.io/grpc/core/md_doc_statuscodes.html) that are
+    /// failures, in place of 2, 4, 12, 13, 14 and 15.
+    #[must_use]
+    pub fn grpc_codes(mut self, codes: impl IntoIterator<Item = i32>) -> Self {
+        Arc::make_mut(&mut self.0).grpc_codes = codes.into_iter().collect();
+        self
+    }
+
+    pub(crate) fn has_status(&self, status: StatusCode) -> bool {
+        self.0.statuses.iter().any(|range| range.contains(&status.as_u16()))
+    }
+
+    pub(crate) fn has_grpc_code(&self, code: i32) -> bool {
+        self.0.grpc_codes.contains(&code)
+    }
+
+    /// The gRPC code in the headers of a Trailers-Only response or in trailers, where it is a
+    /// failure.
+    pub(crate) fn grpc_failure(&self, headers: &HeaderMap) -> Option<i32> {
+        grpc_code(headers).filter(|code| self.has_grpc_code(*code))
     }
 }
 
@@ -64,60 +79,12 @@ impl Default for Failures {
     }
 }
 
-impl<K> Failures<K> {
-    fn with(rules: Rules) -> Self {
-        Self { rules: Arc::new(rules), kind: PhantomData }
-    }
-
-    /// The HTTP statuses that are failures, in place of 500 to 599.
-    #[must_use]
-    pub fn statuses(self, ranges: impl IntoIterator<Item = RangeInclusive<u16>>) -> Self {
-        let statuses = ranges.into_iter().collect();
-        Self::with(Rules { statuses, grpc_codes: self.rules.grpc_codes.clone() })
-    }
-
-    /// The [gRPC status codes](https://grpc.github.io/grpc/core/md_doc_statuscodes.html) that are
-    /// failures, in place of 2, 4, 12, 13, 14 and 15.
-    #[must_use]
-    pub fn grpc_codes(self, codes: impl IntoIterator<Item = i32>) -> Self {
-        let grpc_codes = codes.into_iter().collect();
-        Self::with(Rules { statuses: self.rules.statuses.clone(), grpc_codes })
-    }
-}
-
-impl<K> Clone for Failures<K> {
-    fn clone(&self) -> Self {
-        Self { rules: Arc::clone(&self.rules), kind: PhantomData }
-    }
-}
-
-impl<K> fmt::Debug for Failures<K> {
+impl fmt::Debug for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Failures")
-            .field("statuses", &self.rules.statuses)
-            .field("grpc_codes", &self.rules.grpc_codes)
+            .field("statuses", &self.0.statuses)
+            .field("grpc_codes", &self.0.grpc_codes)
             .finish()
-    }
-}
-
-pub(crate) struct Rules {
-    statuses: Box<[RangeInclusive<u16>]>,
-    grpc_codes: Box<[i32]>,
-}
-
-impl Rules {
-    pub(crate) fn status_fails(&self, status: StatusCode) -> bool {
-        self.statuses.iter().any(|range| range.contains(&status.as_u16()))
-    }
-
-    pub(crate) fn grpc_code_fails(&self, code: i32) -> bool {
-        self.grpc_codes.contains(&code)
-    }
-
-    /// The gRPC code in the headers of a Trailers-Only response or in trailers, where it is a
-    /// failure.
-    pub(crate) fn grpc_failure(&self, headers: &HeaderMap) -> Option<i32> {
-        grpc_code(headers).filter(|code| self.grpc_code_fails(*code))
     }
 }
 
@@ -131,72 +98,72 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// What a layer captures: nothing (`()`), or [`Failures`].
-///
-/// Sealed: it is a list of types, not something to implement.
-pub trait Capture: sealed::Capture {}
+/// Reads no errors: the default of both layers. A report names the type of an error.
+#[derive(Clone, Copy, Debug)]
+pub struct OpaqueErrors(());
 
-/// A [`Capture`] that can read the error type `E` of the inner service.
+impl OpaqueErrors {
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+}
+
+/// Reads errors of type `E`, for a report with their texts and sources.
+///
+/// The layers have it in their type after
+/// [`BindTransactionIdLayer::read_errors`](crate::BindTransactionIdLayer::read_errors) and
+/// [`InjectTransactionIdLayer::read_errors`](crate::InjectTransactionIdLayer::read_errors).
+pub struct ReadableErrors<E>(fn(&E) -> &(dyn Error + 'static));
+
+impl<E> ReadableErrors<E> {
+    pub(crate) fn new(read: fn(&E) -> &(dyn Error + 'static)) -> Self {
+        Self(read)
+    }
+}
+
+impl<E> Clone for ReadableErrors<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for ReadableErrors<E> {}
+
+impl<E> fmt::Debug for ReadableErrors<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadableErrors<{}>", std::any::type_name::<E>())
+    }
+}
+
+/// How a layer reads an error of type `E`: [`OpaqueErrors`] or [`ReadableErrors<E>`].
 ///
 /// Sealed: it is a list of types, not something to implement.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot report an error of type `{E}`",
-    note = "`Failures::new()` reports errors that implement `std::error::Error`",
-    note = "`Failures::new().boxed_errors()` reports `Box<dyn Error + Send + Sync>`"
+    message = "`{Self}` cannot read an error of type `{E}`",
+    note = "the closure that `read_errors` is given takes a reference to the error of the service inside: `|error: &{E}| ..`"
 )]
-pub trait CapturesErrors<E>: Capture + sealed::CapturesErrors<E> {}
+pub trait ReadErrors<E>: Copy + sealed::ReadErrors<E> {}
 
-impl Capture for () {}
-impl<K> Capture for Failures<K> {}
+impl<E> ReadErrors<E> for OpaqueErrors {}
+impl<E> ReadErrors<E> for ReadableErrors<E> {}
 
-impl<E> CapturesErrors<E> for () {}
-// Of a boxed error rustc would say that its size is not known, in place of the message above.
-#[diagnostic::do_not_recommend]
-impl<E: Error + 'static> CapturesErrors<E> for Failures {}
-impl CapturesErrors<Box<dyn Error + Send + Sync>> for Failures<BoxedErrors> {}
+mod sealed {
+    use std::error::Error;
 
-pub(crate) mod sealed {
-    use super::{Arc, Error, Rules};
-
-    #[allow(unreachable_pub, private_interfaces)] // public in name only: nobody can implement it
-    pub trait Capture: Clone {
-        fn rules(&self) -> Option<&Arc<Rules>>;
-    }
-
-    #[allow(unreachable_pub)]
-    pub trait CapturesErrors<E>: Capture {
-        fn as_error(error: &E) -> Option<&(dyn Error + 'static)>;
+    #[allow(unreachable_pub)] // public in name only: nobody else can implement it
+    pub trait ReadErrors<E> {
+        fn read<'e>(&self, error: &'e E) -> Option<&'e (dyn Error + 'static)>;
     }
 }
 
-#[allow(private_interfaces)]
-impl sealed::Capture for () {
-    fn rules(&self) -> Option<&Arc<Rules>> {
+impl<E> sealed::ReadErrors<E> for OpaqueErrors {
+    fn read<'e>(&self, _: &'e E) -> Option<&'e (dyn Error + 'static)> {
         None
     }
 }
 
-impl<E> sealed::CapturesErrors<E> for () {
-    fn as_error(_: &E) -> Option<&(dyn Error + 'static)> {
-        None
-    }
-}
-
-#[allow(private_interfaces)]
-impl<K> sealed::Capture for Failures<K> {
-    fn rules(&self) -> Option<&Arc<Rules>> {
-        Some(&self.rules)
-    }
-}
-
-impl<E: Error + 'static> sealed::CapturesErrors<E> for Failures {
-    fn as_error(error: &E) -> Option<&(dyn Error + 'static)> {
-        Some(error)
-    }
-}
-
-impl sealed::CapturesErrors<Box<dyn Error + Send + Sync>> for Failures<BoxedErrors> {
-    fn as_error(error: &Box<dyn Error + Send + Sync>) -> Option<&(dyn Error + 'static)> {
-        Some(&**error)
+impl<E> sealed::ReadErrors<E> for ReadableErrors<E> {
+    fn read<'e>(&self, error: &'e E) -> Option<&'e (dyn Error + 'static)> {
+        Some((self.0)(error))
     }
 }

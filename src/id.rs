@@ -1,4 +1,4 @@
-//! The transaction ID: what is valid, how one is minted, and how a caller brings its own.
+//! The transaction ID: which values are valid, and how one is generated.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,16 +7,13 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
-use crate::RequestHead;
+use crate::random;
 
 /// The header that carries the ID: `x-transaction-id`, written `X-Transaction-ID` in Sentry's guide.
 ///
 /// It is what both layers read and write by default, and what a browser's preflight must be told
 /// of: name it in `CorsLayer`'s `allow_headers` **and** `expose_headers`.
 pub const X_TRANSACTION_ID: HeaderName = HeaderName::from_static("x-transaction-id");
-
-/// The key of the ID wherever it is recorded: Sentry tag, log attribute, span field.
-pub const TAG: &str = "transaction_id";
 
 /// The longest valid ID in bytes, which is the longest value that Sentry keeps of a tag.
 const MAX_LEN: usize = 200;
@@ -44,8 +41,8 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 /// ```
 /// use tower_transaction_id::TransactionId;
 ///
-/// let minted = TransactionId::mint();
-/// assert_eq!(minted.as_str().len(), 32);
+/// let generated = TransactionId::generate();
+/// assert_eq!(generated.as_str().len(), 32);
 ///
 /// let kept: TransactionId = "Root=1-67891233-abcdef012345678912345678".parse()?;
 /// assert_eq!(kept.to_string(), "Root=1-67891233-abcdef012345678912345678");
@@ -58,21 +55,25 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 ///
 /// A clone counts a reference and copies nothing. An ID that was read from a request shares the
 /// buffer of that request's headers, which are kept for as long as it is: a long-lived store of IDs
-/// should hold strings. [`TransactionIdScope::fork`](crate::TransactionIdScope::fork) makes a copy.
+/// should hold strings. A fork of a [`TransactionIdScope`](crate::TransactionIdScope) holds a copy.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransactionId(HeaderValue);
 
 impl TransactionId {
-    /// In place of the ID of a request that is over.
-    pub(crate) const PLACEHOLDER: Self = Self(HeaderValue::from_static("over"));
+    /// The key of the ID wherever it is recorded: Sentry tag, log attribute, span field.
+    pub const TAG: &'static str = "transaction_id";
 
-    /// A new ID: a random (version 4) UUID in 32 lower-case hexadecimal digits.
+    /// Generates an ID: a random (version 4) UUID in 32 lower-case hexadecimal digits.
     ///
-    /// It comes from a thread-local generator of cryptographic quality, without a system call, and
-    /// tells neither time nor host. One allocation.
+    /// It comes from the operating system's generator, by way of a buffer of the thread, which makes
+    /// one system call for 32 IDs. It shows neither time nor host. One allocation.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system has no random numbers.
     #[must_use]
-    pub fn mint() -> Self {
-        Self::from_uuid(Uuid::new_v4())
+    pub fn generate() -> Self {
+        Self::from_uuid(uuid::Builder::from_random_bytes(random::bytes()).into_uuid())
     }
 
     fn from_uuid(uuid: Uuid) -> Self {
@@ -313,43 +314,5 @@ impl fmt::Display for TransactionIdRule {
             Self::Url => "`://` is not allowed",
             Self::Placeholder => "it is a placeholder",
         })
-    }
-}
-
-/// Generates the IDs of requests that bring none, for
-/// [`BindTransactionIdLayer::make_id`](crate::BindTransactionIdLayer::make_id).
-///
-/// Closures implement it, and so can a type of your own:
-///
-/// ```
-/// use tower_transaction_id::{BindTransactionIdLayer, RequestHead, TransactionId};
-///
-/// /// A prefix names the service that generated the ID.
-/// fn from_the_shop(_: RequestHead<'_>) -> Option<TransactionId> {
-///     format!("shop-{}", TransactionId::mint()).parse().ok()
-/// }
-///
-/// let layer = BindTransactionIdLayer::new().make_id(from_the_shop);
-/// ```
-///
-/// Several threads generate at the same time. A tower-http `MakeRequestId`, which may have a state
-/// of its own, plugs in through
-/// [`make_request_id`](crate::BindTransactionIdLayer::make_request_id).
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` makes no transaction IDs",
-    note = "a closure does: `|request: RequestHead<'_>| -> Option<TransactionId>`",
-    note = "for a `MakeRequestId` of tower-http 0.7 call `make_request_id`, with the feature `tower-http`"
-)]
-pub trait MakeTransactionId: Send + Sync + 'static {
-    /// The ID for `request`; `None` leaves it to [`TransactionId::mint`].
-    fn make(&self, request: RequestHead<'_>) -> Option<TransactionId>;
-}
-
-impl<F> MakeTransactionId for F
-where
-    F: Fn(RequestHead<'_>) -> Option<TransactionId> + Send + Sync + 'static,
-{
-    fn make(&self, request: RequestHead<'_>) -> Option<TransactionId> {
-        self(request)
     }
 }

@@ -10,6 +10,7 @@ mod client;
 mod failures;
 mod header;
 mod id;
+mod random;
 mod scope;
 mod server;
 mod telemetry;
@@ -19,20 +20,30 @@ mod tower_http;
 #[cfg(feature = "axum")]
 pub use crate::axum::MissingTransactionIdLayer;
 pub use crate::client::hosts::{AllowedHosts, InvalidHost};
-pub use crate::client::message::{InboundResponse, OutboundRequest};
+pub use crate::client::message::{ClientRequest, ClientResponse};
 pub use crate::client::{InjectTransactionId, InjectTransactionIdLayer};
-pub use crate::failures::{BoxedErrors, Capture, CapturesErrors, ConcreteErrors, Failures};
-pub use crate::id::{
-    InvalidTransactionId, MakeTransactionId, TAG, TransactionId, TransactionIdRule,
-    X_TRANSACTION_ID,
-};
-pub use crate::scope::{InScope, TransactionIdScope};
-pub use crate::server::body::ResponseBody;
-pub use crate::server::trust::{RequestHead, Trust};
+pub use crate::failures::Failures;
+pub use crate::id::{InvalidTransactionId, TransactionId, TransactionIdRule, X_TRANSACTION_ID};
+pub use crate::scope::TransactionIdScope;
+pub use crate::scope::in_scope::InScope;
+pub use crate::server::generator::MakeTransactionId;
+pub use crate::server::request::RequestHead;
+pub use crate::server::trust::Trust;
 pub use crate::server::{BindTransactionId, BindTransactionIdLayer};
 pub use crate::telemetry::integration::TransactionIdIntegration;
 #[cfg(feature = "tower-http")]
 pub use crate::tower_http::MakeTransactionIdSpan;
+
+/// The response body of the server layer.
+pub mod body {
+    pub use crate::server::body::ResponseBody;
+}
+
+/// How the layers read the errors of the services inside, for code that has to name the type of a
+/// layer.
+pub mod errors {
+    pub use crate::failures::{OpaqueErrors, ReadErrors, ReadableErrors};
+}
 
 /// The futures of both layers, for code that has to name them.
 pub mod future {

@@ -1,19 +1,19 @@
 //! Beside tower-http: the ID on `TraceLayer`'s spans, and its request ID generators as ours.
 
-use std::sync::Arc;
-
 use http::Request;
-use sentry::{Client, Hub, TracesSamplingStrategy};
+use sentry::Hub;
 use tower_http::request_id::MakeRequestId;
 use tower_http::trace::MakeSpan;
 use tracing::field::Empty;
 use tracing::{Level, Span};
 
-use crate::scope::with_current;
-use crate::telemetry::inbound::name_of;
+use crate::TransactionId;
+use crate::scope::current::current_slot;
+use crate::scope::pool::Slot;
+use crate::scope::record::{RecordOptions, RequestRecord};
 use crate::telemetry::report::known_method;
-use crate::telemetry::trace::IncomingTrace;
-use crate::{TransactionId, TransactionIdScope};
+use crate::telemetry::request::full_name;
+use crate::telemetry::trace::continued_header;
 
 /// A `MakeSpan` for tower-http's `TraceLayer` that records `transaction_id`, so that each log line
 /// of a request has it.
@@ -86,14 +86,21 @@ impl Default for MakeTransactionIdSpan {
 
 impl<B> MakeSpan<B> for MakeTransactionIdSpan {
     fn make_span(&mut self, request: &Request<B>) -> Span {
-        let scope = with_current(TransactionIdScope::clone);
+        let slot = current_slot();
+        let work = slot.as_deref().map(Slot::work);
         // Only where they are of use, since each log line shows them.
-        let client = scope.as_ref().and_then(tracing_client);
-        let name = client.as_ref().map(|_| name_of(request));
+        let client =
+            work.filter(|work| work.options.traces).and_then(|work| work.hub.as_ref()?.client());
+        let record = RequestRecord::of(
+            request,
+            RecordOptions::default(),
+            client.is_some() && work.is_some_and(|work| work.trusts_caller),
+            false,
+        );
+        let name = client.as_ref().map(|_| full_name(&record));
         let op = client.as_ref().map(|_| "http.server");
-        let trusted = scope.as_ref().is_some_and(TransactionIdScope::trusts_caller);
-        let trace = if trusted { IncomingTrace::of(request.headers()) } else { None };
-        let trace = trace.zip(client.as_ref()).and_then(|(trace, client)| trace.header(client));
+        let trace = record.incoming_trace.as_deref().zip(client.as_ref());
+        let trace = trace.and_then(|(lines, client)| continued_header(lines, client));
         // The level of a span is part of its call site.
         macro_rules! span {
             ($level:expr) => {
@@ -117,22 +124,15 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
             Level::DEBUG => span!(Level::DEBUG),
             Level::TRACE => span!(Level::TRACE),
         };
-        if let Some(scope) = &scope {
-            span.record(crate::TAG, scope.id().as_str());
+        if let Some(work) = work {
+            span.record(TransactionId::TAG, work.id.as_str());
             // Where Sentry's span of it can be seen: on a hub that is current while it is entered.
-            if let Some(notes) = scope.notes() {
-                span.in_scope(|| notes.note_span(Hub::current()));
+            if client.is_some() {
+                span.in_scope(|| work.note_span(Hub::current()));
             }
         }
         span
     }
-}
-
-/// The client of `scope`, if it has tracing on.
-fn tracing_client(scope: &TransactionIdScope) -> Option<Arc<Client>> {
-    scope.hub()?.client().filter(|client| {
-        !matches!(client.options().traces_sampling_strategy, TracesSamplingStrategy::Disabled)
-    })
 }
 
 /// A tower-http `MakeRequestId` of one service, which clones it as the service is cloned.

@@ -27,7 +27,7 @@ fn main() {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut counts = vec![1, 2, cores];
     counts.dedup();
-    for case in [Case::MINT_ON, Case::READ_ON] {
+    for case in [Case::GENERATE_ON, Case::READ_ON] {
         let mut head = vec!["threads"];
         head.extend(Variant::MAIN.map(Variant::name));
         head.extend(["ours/lite", "base/lite"]);

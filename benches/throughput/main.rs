@@ -47,9 +47,9 @@ fn contests() -> Vec<Contest> {
     let load = |protocol, reads| Load { protocol, reads };
     let contest = |title, load, kinds| Contest { title, load, kinds };
     let mut contests = vec![
-        contest("HTTP/1, mint", load(http1, false), Kind::RUST.to_vec()),
+        contest("HTTP/1, generate", load(http1, false), Kind::RUST.to_vec()),
         contest("HTTP/1, read", load(http1, true), Kind::RUST.to_vec()),
-        contest("HTTP/2, mint", load(http2, false), Kind::RUST.to_vec()),
+        contest("HTTP/2, generate", load(http2, false), Kind::RUST.to_vec()),
         contest("HTTP/2, read", load(http2, true), Kind::RUST.to_vec()),
         contest(
             "HTTP/1, read, a handler that calls a service",

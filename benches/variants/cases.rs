@@ -7,7 +7,7 @@ use sentry::Hub;
 #[allow(clippy::struct_excessive_bools)] // each a fact of its own
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// The request brings a valid ID; else one is minted.
+    /// The request brings a valid ID; else one is generated.
     pub(crate) reads: bool,
     /// A client with a no-op transport is bound; else there is none.
     pub(crate) sentry: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Case {
 }
 
 const BASE: Case = Case {
-    name: "mint, on",
+    name: "generate, on",
     reads: false,
     sentry: true,
     browser: false,
@@ -38,15 +38,15 @@ const BASE: Case = Case {
 };
 
 impl Case {
-    pub(crate) const MINT_ON: Self = BASE;
+    pub(crate) const GENERATE_ON: Self = BASE;
     pub(crate) const READ_ON: Self = Self { name: "read, on", reads: true, ..BASE };
-    pub(crate) const MINT_OFF: Self = Self { name: "mint, off", sentry: false, ..BASE };
+    pub(crate) const GENERATE_OFF: Self = Self { name: "generate, off", sentry: false, ..BASE };
     pub(crate) const READ_OFF: Self =
         Self { name: "read, off", reads: true, sentry: false, ..BASE };
 
     /// The four that the targets are set for.
     pub(crate) const MAIN: [Self; 4] =
-        [Self::MINT_ON, Self::READ_ON, Self::MINT_OFF, Self::READ_OFF];
+        [Self::GENERATE_ON, Self::READ_ON, Self::GENERATE_OFF, Self::READ_OFF];
 
     /// A body of 101 frames: less one of 1, it tells what a frame costs.
     pub(crate) const FRAMES_ON: Self =

@@ -14,7 +14,7 @@ use super::{Case, Subject};
 pub(crate) struct ClientCase {
     pub(crate) name: &'static str,
     pub(crate) sentry: bool,
-    /// The call is made inside the scope of a request; else the layer has to mint.
+    /// The call is made inside the scope of a request; else the layer has to generate.
     in_scope: bool,
     /// The request brings the current ID.
     forwarded: bool,
@@ -42,7 +42,7 @@ impl ClientCase {
         Self { name: "keep", forwarded: true, ..INJECT },
         Self { name: "host not allowed", allowed: false, ..INJECT },
         Self { name: "host not allowed, forwarded", allowed: false, forwarded: true, ..INJECT },
-        Self { name: "outside: mint", in_scope: false, ..INJECT },
+        Self { name: "outside: generate", in_scope: false, ..INJECT },
     ];
 
     /// As [`Case::run`], inside the scope of a request where the case says so.

@@ -7,7 +7,7 @@ use tower::{Layer, Service, ServiceBuilder};
 use tower_http::request_id::{
     MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
 };
-use tower_transaction_id::{TAG, X_TRANSACTION_ID};
+use tower_transaction_id::{TransactionId, X_TRANSACTION_ID};
 use uuid::Uuid;
 
 use std::task::{Context, Poll};
@@ -100,7 +100,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for SetTag<S> {
         if let Some(id) = request.headers().get(X_TRANSACTION_ID)
             && let Ok(id) = id.to_str()
         {
-            sentry::configure_scope(|scope| scope.set_tag(TAG, id));
+            sentry::configure_scope(|scope| scope.set_tag(TransactionId::TAG, id));
         }
         self.inner.call(request)
     }

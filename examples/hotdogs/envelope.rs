@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sentry::Level;
 use serde_json::Value;
-use tower_transaction_id::{TAG, TransactionId};
+use tower_transaction_id::TransactionId;
 
 use crate::story::{BROWSER, Crumb, Entry};
 
@@ -25,7 +25,8 @@ pub(crate) fn entries(envelope: &[u8]) -> Vec<(TransactionId, Entry)> {
         let Ok(payload) = serde_json::from_slice::<Value>(payload) else { continue };
         match header["type"].as_str() {
             Some("event") => {
-                let id = payload["tags"][TAG].as_str().and_then(|id| id.parse().ok());
+                let id =
+                    payload["tags"][TransactionId::TAG].as_str().and_then(|id| id.parse().ok());
                 entries.extend(id.map(|id| (id, of_event(&payload))));
             }
             Some("transaction") => entries.extend(of_trace(&payload)),
@@ -89,7 +90,7 @@ fn of_event(event: &Value) -> Entry {
         title: title.unwrap_or_else(|| "(without a message)".to_owned()),
         causes,
         place: exceptions.iter().rev().copied().chain(values(&event["threads"])).find_map(own_code),
-        note: minted(&event["contexts"][TAG]),
+        note: generated(&event["contexts"][TransactionId::TAG]),
         breadcrumbs: crumbs[crumbs.len().saturating_sub(BREADCRUMBS)..].to_vec(),
     }
 }
@@ -104,18 +105,18 @@ fn own_code(of: &Value) -> Option<String> {
 }
 
 /// That an ID began here is worth a word: inside a shop it means that the chain is torn.
-fn minted(origin: &Value) -> Option<String> {
-    let is_minted = origin["source"] == "minted";
-    is_minted.then(|| match origin["refused"].as_str() {
-        Some(why) => text(&format!("ID minted here, for the one that came was refused: {why}")),
-        None => "ID minted here, for none came in".to_owned(),
+fn generated(origin: &Value) -> Option<String> {
+    let is_generated = origin["source"] == "generated";
+    is_generated.then(|| match origin["refused"].as_str() {
+        Some(why) => text(&format!("ID generated here, for the one that came was refused: {why}")),
+        None => "ID generated here, for none came in".to_owned(),
     })
 }
 
 /// How a request was answered, from what Sentry calls a transaction: a measurement, and the root
 /// of a trace. It stands where the request began.
 fn of_trace(trace: &Value) -> Option<(TransactionId, Entry)> {
-    let id = trace["tags"][TAG].as_str()?.parse().ok()?;
+    let id = trace["tags"][TransactionId::TAG].as_str()?.parse().ok()?;
     let [start, end] = ["start_timestamp", "timestamp"].map(|key| time(&trace[key]));
     let took = end.duration_since(start).unwrap_or_default().as_millis();
     let status = &trace["contexts"]["trace"]["data"]["http.response.status_code"];
@@ -168,7 +169,7 @@ fn line(
     title: &str,
 ) -> Option<(TransactionId, Entry)> {
     let attribute = |key: &str| item["attributes"][key]["value"].as_str();
-    let id = attribute(TAG)?.parse().ok()?;
+    let id = attribute(TransactionId::TAG)?.parse().ok()?;
     let entry = Entry {
         service: text(attribute("server.address").unwrap_or(BROWSER)),
         kind,

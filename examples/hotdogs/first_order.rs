@@ -18,10 +18,10 @@ pub(crate) struct FirstOrder {
 }
 
 impl FirstOrder {
-    /// Orders what cannot be had, as the page would: mints an ID, sends it, reads the echo.
+    /// Orders what cannot be had, as the page would: generates an ID, sends it, reads the echo.
     pub(crate) async fn place(storefront: SocketAddr) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20));
-        let id = TransactionId::mint();
+        let id = TransactionId::generate();
         let response = client
             .build()?
             .post(format!("http://{storefront}/orders"))

@@ -17,7 +17,7 @@
 //!   a status, and where one hot dog panics
 //! - `grill.rs`: an answer that streams, and what is known of a customer who left
 //! - `telemetry.rs`: what becomes an event, a breadcrumb or a log
-//! - `web/shop.js`: the page, which mints the ID
+//! - `web/shop.js`: the page, which generates the ID
 //! - `collector.rs`: a stand-in for Sentry, so that nothing but cargo is needed; set `SENTRY_DSN`
 //!   and the events go there instead
 //!

@@ -1,10 +1,9 @@
-//! The requests that the client layer sends and the responses that it brings back.
+//! The requests that the client layer sends and the responses that it returns.
 
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, Method, StatusCode, header};
 
-#[cfg(feature = "reqwest")]
-use crate::telemetry::urls::without_secrets;
+use crate::scope::record::Target;
 
 /// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>`
 /// and, with the feature `reqwest`, `reqwest::Request`.
@@ -14,37 +13,37 @@ use crate::telemetry::urls::without_secrets;
     message = "`InjectTransactionId` cannot send a `{Self}`",
     note = "it sends `http::Request<B>` of http 1 and, with the feature `reqwest`, `reqwest::Request` of reqwest 0.13"
 )]
-pub trait OutboundRequest: sealed::Outbound {}
+pub trait ClientRequest: sealed::Request {}
 
-/// A response that [`InjectTransactionId`](crate::InjectTransactionId) can bring back:
+/// A response that [`InjectTransactionId`](crate::InjectTransactionId) can return:
 /// `http::Response<B>` and, with the feature `reqwest`, `reqwest::Response`.
 ///
 /// Sealed: it is a list of types, not something to implement.
 #[diagnostic::on_unimplemented(
-    message = "`InjectTransactionId` cannot bring back a `{Self}`",
-    note = "it brings back `http::Response<B>` of http 1 and, with the feature `reqwest`, `reqwest::Response` of reqwest 0.13"
+    message = "`InjectTransactionId` cannot return a `{Self}`",
+    note = "it returns `http::Response<B>` of http 1 and, with the feature `reqwest`, `reqwest::Response` of reqwest 0.13"
 )]
-pub trait InboundResponse: sealed::Inbound {}
+pub trait ClientResponse: sealed::Response {}
 
 // One by one, not for all that is sealed: rustdoc lists them, and rustc ends its search here, with
 // the message above.
-impl<B> OutboundRequest for http::Request<B> {}
-impl<B> InboundResponse for http::Response<B> {}
+impl<B> ClientRequest for http::Request<B> {}
+impl<B> ClientResponse for http::Response<B> {}
 #[cfg(feature = "reqwest")]
-impl OutboundRequest for reqwest::Request {}
+impl ClientRequest for reqwest::Request {}
 #[cfg(feature = "reqwest")]
-impl InboundResponse for reqwest::Response {}
+impl ClientResponse for reqwest::Response {}
 
 pub(crate) mod sealed {
-    use super::{Extensions, HeaderMap, Method, StatusCode};
+    use super::{Extensions, HeaderMap, Method, StatusCode, Target};
 
     #[allow(unreachable_pub)] // public in name only, so that nobody else can implement it
-    pub trait Outbound {
+    pub trait Request {
         fn headers(&self) -> &HeaderMap;
         fn headers_mut(&mut self) -> &mut HeaderMap;
         fn method(&self) -> &Method;
-        /// Without user, password, query and fragment; the path alone where the host is not known.
-        fn url(&self) -> String;
+        #[allow(private_interfaces)]
+        fn target(&self) -> Target;
         /// The host that the request goes to, where it is known.
         fn host(&self) -> Option<&str>;
         /// The port, or the one that the scheme stands for.
@@ -52,14 +51,14 @@ pub(crate) mod sealed {
     }
 
     #[allow(unreachable_pub)]
-    pub trait Inbound {
+    pub trait Response {
         fn status(&self) -> StatusCode;
         fn headers(&self) -> &HeaderMap;
         fn extensions_mut(&mut self) -> &mut Extensions;
     }
 }
 
-impl<B> sealed::Outbound for http::Request<B> {
+impl<B> sealed::Request for http::Request<B> {
     fn headers(&self) -> &HeaderMap {
         self.headers()
     }
@@ -72,12 +71,9 @@ impl<B> sealed::Outbound for http::Request<B> {
         self.method()
     }
 
-    fn url(&self) -> String {
-        let uri = self.uri();
-        let (scheme, colon) = uri.scheme_str().map_or(("", ""), |scheme| (scheme, "://"));
-        let host = uri.host().unwrap_or_default();
-        let port = uri.port().map_or_else(String::new, |port| format!(":{port}"));
-        [scheme, colon, host, &port, uri.path()].concat()
+    #[allow(private_interfaces)]
+    fn target(&self) -> Target {
+        Target::Uri(self.uri().clone())
     }
 
     fn host(&self) -> Option<&str> {
@@ -101,7 +97,7 @@ impl<B> sealed::Outbound for http::Request<B> {
     }
 }
 
-impl<B> sealed::Inbound for http::Response<B> {
+impl<B> sealed::Response for http::Response<B> {
     fn status(&self) -> StatusCode {
         self.status()
     }
@@ -150,7 +146,7 @@ fn host_header(headers: &HeaderMap) -> Option<(&str, Option<u16>)> {
 }
 
 #[cfg(feature = "reqwest")]
-impl sealed::Outbound for reqwest::Request {
+impl sealed::Request for reqwest::Request {
     fn headers(&self) -> &HeaderMap {
         self.headers()
     }
@@ -163,11 +159,9 @@ impl sealed::Outbound for reqwest::Request {
         self.method()
     }
 
-    fn url(&self) -> String {
-        match without_secrets(self.url().clone()) {
-            Some(url) => url.into(),
-            None => self.url().path().to_owned(),
-        }
+    #[allow(private_interfaces)]
+    fn target(&self) -> Target {
+        Target::Url(self.url().clone())
     }
 
     fn host(&self) -> Option<&str> {
@@ -180,7 +174,7 @@ impl sealed::Outbound for reqwest::Request {
 }
 
 #[cfg(feature = "reqwest")]
-impl sealed::Inbound for reqwest::Response {
+impl sealed::Response for reqwest::Response {
     fn status(&self) -> StatusCode {
         self.status()
     }

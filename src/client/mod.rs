@@ -1,10 +1,10 @@
 //! The client layer: puts the ID on outbound requests to the hosts that may see it.
 
+mod call;
 pub(crate) mod hosts;
 pub(crate) mod message;
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,13 +14,15 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::client::message::{InboundResponse, OutboundRequest};
-use crate::failures::{Capture, CapturesErrors};
+use crate::TransactionId;
+use crate::client::call::{OutboundCall, Recording};
+use crate::client::hosts::AllowedHosts;
+use crate::client::message::{ClientRequest, ClientResponse};
+use crate::failures::{Failures, OpaqueErrors, ReadErrors, ReadableErrors};
 use crate::header::IdHeader;
-use crate::scope::{Opening, ambient_id, with_current};
-use crate::telemetry::integration::Origin;
-use crate::telemetry::outbound::{OutboundCall, Wanted};
-use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
+use crate::scope::in_scope::InScope;
+use crate::scope::record::Origin;
+use crate::scope::{Opening, TransactionIdScope, ambient_id};
 
 /// A [`Layer`] that puts the transaction ID on outbound requests, to the hosts that were allowed
 /// and to no others.
@@ -43,7 +45,7 @@ use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
 ///
 /// // In a handler the request's ID is current. A program that starts the work opens a scope
 /// // around all of it, so that its own errors, redirects and retries share the ID too.
-/// let scope = TransactionIdScope::new(TransactionId::mint());
+/// let scope = TransactionIdScope::new(TransactionId::generate());
 /// scope.bind(async move {
 ///     let request = client.get_ref().get("http://kitchen.internal/orders").build()?;
 ///     let response = client.ready().await?.call(request).await;
@@ -84,14 +86,16 @@ use crate::{AllowedHosts, Failures, InScope, TransactionId, TransactionIdScope};
 ///
 /// A call made inside a scope leaves a [breadcrumb](Self::breadcrumbs) there. Opt in to have what
 /// fails [reported](Self::capture_failures), and to [continue the trace](Self::propagate_trace).
-pub struct InjectTransactionIdLayer<C = ()> {
-    config: Arc<Config<C>>,
+pub struct InjectTransactionIdLayer<R = OpaqueErrors> {
+    config: Arc<Config>,
+    errors: R,
 }
 
-struct Config<C> {
+#[derive(Clone)]
+struct Config {
     header: IdHeader,
     hosts: AllowedHosts,
-    capture: C,
+    failures: Option<Failures>,
     breadcrumbs: bool,
     propagate_trace: bool,
 }
@@ -100,28 +104,27 @@ impl InjectTransactionIdLayer {
     /// Header `x-transaction-id`, sent to `hosts`; breadcrumbs, no events, no tracing.
     #[must_use]
     pub fn new(hosts: AllowedHosts) -> Self {
-        Self::with(Config {
+        let config = Arc::new(Config {
             header: IdHeader::default(),
             hosts,
-            capture: (),
+            failures: None,
             breadcrumbs: true,
             propagate_trace: false,
-        })
+        });
+        Self { config, errors: OpaqueErrors::new() }
     }
 }
 
-impl<C> InjectTransactionIdLayer<C> {
-    fn with(config: Config<C>) -> Self {
-        Self { config: Arc::new(config) }
+impl<R> InjectTransactionIdLayer<R> {
+    fn config(&mut self) -> &mut Config {
+        Arc::make_mut(&mut self.config)
     }
-}
 
-impl<C: Capture> InjectTransactionIdLayer<C> {
     /// The header to set, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
-    pub fn header_name(self, header_name: HeaderName) -> Self {
-        let header = IdHeader::new(header_name);
-        Self::with(Config { header, ..Arc::unwrap_or_clone(self.config) })
+    pub fn header_name(mut self, header_name: HeaderName) -> Self {
+        self.config().header = IdHeader::new(header_name);
+        self
     }
 
     /// Reports each call that fails as one Sentry event under its ID, in the shape of Sentry's own
@@ -145,20 +148,32 @@ impl<C: Capture> InjectTransactionIdLayer<C> {
     /// # Ok::<(), tower_transaction_id::InvalidHost>(())
     /// ```
     #[must_use]
-    pub fn capture_failures<K>(
+    pub fn capture_failures(mut self, failures: Failures) -> Self {
+        self.config().failures = Some(failures);
+        self
+    }
+
+    /// Has reports and breadcrumbs of an error hold the error's text, and reports its sources, in
+    /// place of the name of its type.
+    ///
+    /// `read` names the type of the error of the client inside:
+    ///
+    /// ```
+    /// use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};
+    ///
+    /// let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["kitchen.internal"])?)
+    ///     .capture_failures(Failures::new())
+    ///     .read_errors(|error: &reqwest::Error| error);
+    /// # Ok::<(), tower_transaction_id::InvalidHost>(())
+    /// ```
+    ///
+    /// URLs in the text lose their user, password, query and fragment.
+    #[must_use]
+    pub fn read_errors<E>(
         self,
-        failures: Failures<K>,
-    ) -> InjectTransactionIdLayer<Failures<K>> {
-        let Config { header, hosts, breadcrumbs, propagate_trace, .. } =
-            Arc::unwrap_or_clone(self.config);
-        let capture = failures;
-        InjectTransactionIdLayer::with(Config {
-            header,
-            hosts,
-            capture,
-            breadcrumbs,
-            propagate_trace,
-        })
+        read: fn(&E) -> &(dyn std::error::Error + 'static),
+    ) -> InjectTransactionIdLayer<ReadableErrors<E>> {
+        InjectTransactionIdLayer { config: self.config, errors: ReadableErrors::new(read) }
     }
 
     /// Whether each call inside a scope leaves a breadcrumb of type `http`: method, URL without
@@ -166,8 +181,9 @@ impl<C: Capture> InjectTransactionIdLayer<C> {
     /// captured, else only that it was one), duration in milliseconds. On by default. A call outside any
     /// scope leaves none: on the worker thread's own hub it would show in later requests.
     #[must_use]
-    pub fn breadcrumbs(self, breadcrumbs: bool) -> Self {
-        Self::with(Config { breadcrumbs, ..Arc::unwrap_or_clone(self.config) })
+    pub fn breadcrumbs(mut self, breadcrumbs: bool) -> Self {
+        self.config().breadcrumbs = breadcrumbs;
+        self
     }
 
     /// Whether a call that is made while a Sentry span is active becomes a child span
@@ -178,52 +194,45 @@ impl<C: Capture> InjectTransactionIdLayer<C> {
     /// headers, and the sampling decision stays the span's. Without an active span nothing is
     /// sent: the trace ID of the process would tie strangers together.
     #[must_use]
-    pub fn propagate_trace(self, propagate_trace: bool) -> Self {
-        Self::with(Config { propagate_trace, ..Arc::unwrap_or_clone(self.config) })
+    pub fn propagate_trace(mut self, propagate_trace: bool) -> Self {
+        self.config().propagate_trace = propagate_trace;
+        self
     }
 }
 
-impl<C: Clone> Clone for Config<C> {
+impl<R: Clone> Clone for InjectTransactionIdLayer<R> {
     fn clone(&self) -> Self {
-        Self {
-            header: self.header.clone(),
-            hosts: self.hosts.clone(),
-            capture: self.capture.clone(),
-            ..*self
-        }
+        Self { config: Arc::clone(&self.config), errors: self.errors.clone() }
     }
 }
 
-impl<C> Clone for InjectTransactionIdLayer<C> {
-    fn clone(&self) -> Self {
-        Self { config: Arc::clone(&self.config) }
-    }
-}
-
-impl<C: fmt::Debug> fmt::Debug for InjectTransactionIdLayer<C> {
+impl<R: fmt::Debug> fmt::Debug for InjectTransactionIdLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InjectTransactionIdLayer")
             .field("header_name", self.config.header.name())
             .field("hosts", &self.config.hosts)
-            .field("capture", &self.config.capture)
+            .field("failures", &self.config.failures)
+            .field("errors", &self.errors)
             .field("breadcrumbs", &self.config.breadcrumbs)
             .field("propagate_trace", &self.config.propagate_trace)
             .finish()
     }
 }
 
-impl<S, C> Layer<S> for InjectTransactionIdLayer<C> {
-    type Service = InjectTransactionId<S, C>;
+impl<S, R: Clone> Layer<S> for InjectTransactionIdLayer<R> {
+    type Service = InjectTransactionId<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        InjectTransactionId { inner, config: Arc::clone(&self.config) }
+        let Self { config, errors } = self.clone();
+        InjectTransactionId { inner, config, errors }
     }
 }
 
 /// The [`Service`] of [`InjectTransactionIdLayer`].
-pub struct InjectTransactionId<S, C = ()> {
+pub struct InjectTransactionId<S, R = OpaqueErrors> {
     inner: S,
-    config: Arc<Config<C>>,
+    config: Arc<Config>,
+    errors: R,
 }
 
 impl<S> InjectTransactionId<S> {
@@ -233,141 +242,120 @@ impl<S> InjectTransactionId<S> {
     }
 }
 
-impl<S, C> InjectTransactionId<S, C> {
-    /// The client inside.
+impl<S, R> InjectTransactionId<S, R> {
+    /// Returns a reference to the client inside.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The client inside.
+    /// Returns a mutable reference to the client inside.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The client inside.
+    /// Returns the client inside.
     pub fn into_inner(self) -> S {
         self.inner
     }
 }
 
-impl<S: Clone, C> Clone for InjectTransactionId<S, C> {
+impl<S: Clone, R: Clone> Clone for InjectTransactionId<S, R> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
+        Self {
+            inner: self.inner.clone(),
+            config: Arc::clone(&self.config),
+            errors: self.errors.clone(),
+        }
     }
 }
 
-impl<S: fmt::Debug, C> fmt::Debug for InjectTransactionId<S, C> {
+impl<S: fmt::Debug, R> fmt::Debug for InjectTransactionId<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InjectTransactionId").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, R, C> Service<R> for InjectTransactionId<S, C>
+impl<S, Req, R> Service<Req> for InjectTransactionId<S, R>
 where
-    S: Service<R>,
-    R: OutboundRequest,
-    S::Response: InboundResponse,
-    C: CapturesErrors<S::Error>,
+    S: Service<Req>,
+    Req: ClientRequest,
+    S::Response: ClientResponse,
+    R: ReadErrors<S::Error>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = InjectResponseFuture<S::Future, C>;
+    type Future = InjectResponseFuture<S::Future, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: R) -> Self::Future {
+    fn call(&mut self, mut request: Req) -> Self::Future {
         let is_allowed = self.config.hosts.allows_target(request.host(), || request.port());
-        let id = if is_allowed {
+        let (id, is_generated) = if is_allowed {
             self.config.inject(request.headers_mut())
         } else {
-            self.config.withhold(request.headers_mut())
+            (self.config.withhold(request.headers_mut()), false)
         };
-        let scope = id.minted().map(|id| {
-            let origin = Some(Origin::Minted(None));
-            let header = Some(self.config.header.clone());
-            TransactionIdScope::open(id.clone(), Opening { origin, header, ..Opening::default() })
+        let scope = id.as_ref().filter(|_| is_generated).map(|id| {
+            let opening = Opening {
+                origin: Some(Origin::Generated(None)),
+                header: Some(self.config.header.clone()),
+                ..Opening::default()
+            };
+            TransactionIdScope::open(id.clone(), opening)
         });
-        let mut watched = None;
+        let mut call = None;
         let inner = InScope::start(scope, || {
-            watched = self.config.watch(&id, &mut request, is_allowed);
+            call = self.config.start_call(id.as_ref(), is_generated, &mut request, is_allowed);
             self.inner.call(request)
         });
-        InjectResponseFuture { inner, watched, capture: PhantomData }
+        InjectResponseFuture { inner, call, errors: self.errors }
     }
 }
 
-/// The ID of an outbound request.
-enum Id {
-    None,
-    Known(TransactionId),
-    Minted(TransactionId),
-}
-
-impl Id {
-    fn get(&self) -> Option<&TransactionId> {
-        match self {
-            Self::None => None,
-            Self::Known(id) | Self::Minted(id) => Some(id),
-        }
-    }
-
-    fn minted(&self) -> Option<&TransactionId> {
-        match self {
-            Self::Minted(id) => Some(id),
-            Self::None | Self::Known(_) => None,
-        }
-    }
-}
-
-impl<C> Config<C> {
-    /// Sees to it that a request to an allowed host has an ID.
-    fn inject(&self, headers: &mut HeaderMap) -> Id {
-        let mut is_minted = false;
+impl Config {
+    /// Has a request to an allowed host carry an ID. Returns the ID, and whether it was generated.
+    fn inject(&self, headers: &mut HeaderMap) -> (Option<TransactionId>, bool) {
+        let mut is_generated = false;
         let id = self.header.get_or_set(headers, || {
             ambient_id().unwrap_or_else(|| {
-                is_minted = true;
-                TransactionId::mint()
+                is_generated = true;
+                TransactionId::generate()
             })
         });
-        if is_minted { Id::Minted(id) } else { Id::Known(id) }
+        (Some(id), is_generated)
     }
 
-    /// Takes the current ID off a request to a host that may not see it.
-    fn withhold(&self, headers: &mut HeaderMap) -> Id {
+    /// Takes the current ID off a request to a host that may not see it. Returns the current ID.
+    fn withhold(&self, headers: &mut HeaderMap) -> Option<TransactionId> {
         if !headers.contains_key(self.header.name()) {
-            return TransactionId::current().map_or(Id::None, Id::Known);
+            return TransactionId::current();
         }
-        let Some(current) = ambient_id() else { return Id::None };
+        let current = ambient_id()?;
         self.header.remove(headers, &current);
-        Id::Known(current)
+        Some(current)
     }
-}
 
-impl<C: Capture> Config<C> {
-    /// What is to be left in Sentry of this call, if anything.
-    fn watch<R: OutboundRequest>(
+    /// Starts the record of a call, if one is wanted.
+    fn start_call<Req: ClientRequest>(
         &self,
-        id: &Id,
-        request: &mut R,
+        id: Option<&TransactionId>,
+        is_generated: bool,
+        request: &mut Req,
         is_allowed: bool,
     ) -> Option<Box<OutboundCall>> {
-        let in_scope_of_caller =
-            || id.minted().is_none() && with_current(|scope| scope.hub().is_some()) == Some(true);
-        let wanted = Wanted {
-            breadcrumb: self.breadcrumbs && in_scope_of_caller(),
-            rules: self.capture.rules(),
+        let recording = Recording {
+            // The scope of a generated ID ends with the call.
+            breadcrumb: self.breadcrumbs && !is_generated,
+            failures: self.failures.as_ref(),
             span: self.propagate_trace,
             header: &self.header,
         };
-        if !wanted.anything() {
-            return None;
-        }
-        // An event belongs to whoever calls, even where the caller sends another ID.
-        let current = TransactionId::current();
-        let id = current.as_ref().or(id.get());
-        let call = OutboundCall::new(id, request.method(), || request.url(), &wanted)?;
+        // An event belongs to the caller's work, even where the caller sends another ID.
+        let current = self.failures.is_some().then(TransactionId::current).flatten();
+        let id = current.as_ref().or(id);
+        let call = OutboundCall::start(id, request.method(), || request.target(), &recording)?;
         if is_allowed {
             call.propagate_trace(request.headers_mut());
         }
@@ -377,28 +365,26 @@ impl<C: Capture> Config<C> {
 
 pin_project! {
     /// The response future of [`InjectTransactionId`].
-    pub struct InjectResponseFuture<F, C = ()> {
-        // In a scope only where its ID was minted for this call.
+    pub struct InjectResponseFuture<F, R = OpaqueErrors> {
+        // In a scope only where its ID was generated for this call.
         #[pin]
         inner: InScope<F>,
-        watched: Option<Box<OutboundCall>>,
-        capture: PhantomData<fn() -> C>,
+        call: Option<Box<OutboundCall>>,
+        errors: R,
     }
 }
 
-impl<F, C> fmt::Debug for InjectResponseFuture<F, C> {
+impl<F, R> fmt::Debug for InjectResponseFuture<F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InjectResponseFuture")
-            .field("scope", &self.inner.scope())
-            .finish_non_exhaustive()
+        f.debug_struct("InjectResponseFuture").field("id", &self.inner.id()).finish_non_exhaustive()
     }
 }
 
-impl<F, C, R, E> Future for InjectResponseFuture<F, C>
+impl<F, Res, E, R> Future for InjectResponseFuture<F, R>
 where
-    F: Future<Output = Result<R, E>>,
-    R: InboundResponse,
-    C: CapturesErrors<E>,
+    F: Future<Output = Result<Res, E>>,
+    Res: ClientResponse,
+    R: ReadErrors<E>,
 {
     type Output = F::Output;
 
@@ -407,14 +393,14 @@ where
         let Poll::Ready(mut result) = this.inner.as_mut().poll(cx) else {
             return Poll::Pending;
         };
-        if let Some(watched) = this.watched.take() {
+        if let Some(call) = this.call.take() {
             match &result {
-                Ok(response) => watched.responded(response.status(), response.headers()),
-                Err(error) => watched.failed(C::as_error(error)),
+                Ok(response) => call.responded(response.status(), response.headers()),
+                Err(error) => call.failed::<E>(this.errors.read(error)),
             }
         }
-        if let (Ok(response), Some(scope)) = (&mut result, this.inner.scope()) {
-            response.extensions_mut().insert(scope.id().clone());
+        if let (Ok(response), Some(id)) = (&mut result, this.inner.id()) {
+            response.extensions_mut().insert(id.clone());
         }
         Poll::Ready(result)
     }

@@ -1,21 +1,60 @@
-//! Where the hub of a scope comes from, and what a hub tells of its ID.
+//! Where the hub of a scope comes from, and which ID a hub is tagged with.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sentry::protocol::Transaction;
-use sentry::{Client, Hub, Scope, TransactionOrSpan};
+use sentry::protocol::{Event, Transaction};
+use sentry::types::Uuid;
+use sentry::{Client, ClientOptions, Hub, Scope, TransactionOrSpan};
 
-use crate::scope::{UPSTREAM_TAG, hub_is_alive};
-use crate::telemetry::inbound::Notes;
-use crate::{TAG, TransactionId, TransactionIdIntegration};
+use crate::TransactionId;
+use crate::scope::alive::hub_is_alive;
+use crate::scope::current::{current_slot, with_current};
+use crate::scope::record::RecordOptions;
 
-/// A client and a scope as they were when a layer was given its hub: what each request starts from.
+/// The name of [`TransactionIdIntegration`](crate::TransactionIdIntegration), by which it is found.
+pub(crate) const INTEGRATION: &str = "transaction-id";
+
+/// The tag of a valid ID that a request brought and that was not trusted.
+const UPSTREAM_TAG: &str = "upstream_transaction_id";
+
+/// The hub of a scope, and the options of its client that matter while a request is recorded.
+pub(crate) struct ScopeHub {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) options: RecordOptions,
+    /// Whether its events are completed from the record.
+    pub(crate) completes_events: bool,
+}
+
+/// The tags of a scope.
+pub(crate) struct Tags<'a> {
+    pub(crate) id: &'a TransactionId,
+    /// A valid ID that was not trusted.
+    pub(crate) upstream: Option<TransactionId>,
+    /// Whether the scope belongs to the same request as the current one.
+    pub(crate) is_fork: bool,
+}
+
+impl Tags<'_> {
+    fn set(&self, scope: &mut Scope) {
+        scope.set_tag(TransactionId::TAG, self.id.as_str());
+        if let Some(upstream) = &self.upstream {
+            scope.set_tag(UPSTREAM_TAG, upstream.as_str());
+        } else if !self.is_fork {
+            // Of the request around this one, if there is one.
+            scope.remove_tag(UPSTREAM_TAG);
+        }
+    }
+}
+
+/// A client and a scope as they were when a layer was given its hub: each request starts from these.
 pub(crate) struct BaseHub {
     client: Arc<Client>,
     scope: Scope,
     key: u64,
+    options: RecordOptions,
 }
 
 impl BaseHub {
@@ -25,20 +64,20 @@ impl BaseHub {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let hub = Hub::new_from_top(hub);
         let client = hub.client().filter(|client| client.is_enabled())?;
-        let has_integration = has_integration(&hub);
         let scope = hub.configure_scope(|scope| {
             scope.set_span(None);
             // If this is called in a request.
             scope.remove_tag(UPSTREAM_TAG);
-            if !has_integration {
-                note_events(scope);
+            if !has_integration(client.options()) {
+                complete_events(scope);
             }
             scope.clone()
         });
-        Some(Self { client, scope, key: KEYS.fetch_add(1, Relaxed) })
+        let options = RecordOptions::of(client.options());
+        Some(Self { client, scope, key: KEYS.fetch_add(1, Relaxed), options })
     }
 
-    /// Tells it from every other base.
+    /// Distinguishes it from every other base.
     pub(crate) fn key(&self) -> u64 {
         self.key
     }
@@ -47,66 +86,101 @@ impl BaseHub {
         self.client.is_enabled()
     }
 
-    /// A hub whose scope `prepare` completes.
-    pub(crate) fn fork(&self, prepare: impl FnOnce(&mut Scope)) -> Hub {
-        let mut scope = self.scope.clone();
-        prepare(&mut scope);
-        Hub::new(Some(Arc::clone(&self.client)), Arc::new(scope))
-    }
-
-    /// A hub whose scope is tagged with `id` and nothing else. The scope is that of `lent`, if there
-    /// is one, and is left there for the next request.
+    /// A hub of its own for the scope with `tags`.
     ///
-    /// A clone of the base's scope would count up a dozen references that all threads share. While
-    /// `lent` holds it too, whoever changes the hub's scope changes a copy.
-    pub(crate) fn lend(&self, lent: &mut Option<Arc<Scope>>, id: &TransactionId) -> Hub {
-        let scope = lent.get_or_insert_with(|| Arc::new(self.scope.clone()));
-        // In place, unless something of an earlier request still refers to it.
-        Arc::make_mut(scope).set_tag(TAG, id.as_str());
-        Hub::new(Some(Arc::clone(&self.client)), Arc::clone(scope))
+    /// With the ID alone, the scope is that of `lent`, if there is one, and is left there for the
+    /// next request. A clone of the base's scope would count up a dozen references that all threads
+    /// share. While `lent` holds it too, a change of the hub's scope changes a copy.
+    pub(crate) fn fork(&self, lent: &mut Option<Arc<Scope>>, tags: &Tags<'_>) -> ScopeHub {
+        let scope = if tags.upstream.is_some() {
+            let mut scope = self.scope.clone();
+            tags.set(&mut scope);
+            Arc::new(scope)
+        } else {
+            let scope = lent.get_or_insert_with(|| Arc::new(self.scope.clone()));
+            // In place, unless something of an earlier request still refers to it.
+            Arc::make_mut(scope).set_tag(TransactionId::TAG, tags.id.as_str());
+            Arc::clone(scope)
+        };
+        let hub = Arc::new(Hub::new(Some(Arc::clone(&self.client)), scope));
+        ScopeHub { hub, options: self.options, completes_events: true }
     }
 }
 
-/// The active span of `hub`. A fork tells it, since another thread may be changing the scope of the
-/// hub itself.
-pub(crate) fn span_of(hub: impl AsRef<Hub>) -> Option<TransactionOrSpan> {
-    Hub::new_from_top(hub).configure_scope(|scope| scope.get_span())
-}
-
-/// A fork of the current hub, where it has an enabled client; with `watch`, one whose events are
-/// noted.
-pub(crate) fn fork_current(watch: bool, prepare: impl FnOnce(&mut Scope)) -> Option<Hub> {
+/// A fork of the current hub, where it has an enabled client. `completes_events` has its events
+/// completed from the record; without the integration, this takes an event processor.
+pub(crate) fn fork_current(completes_events: bool, tags: &Tags<'_>) -> Option<ScopeHub> {
     if !hub_is_alive() {
         return None;
     }
     Hub::with_active(|current| {
-        let hub = Hub::new_from_top(current);
-        let note = watch && !has_integration(&hub);
-        hub.configure_scope(|scope| {
-            prepare(scope);
-            if note {
-                note_events(scope);
-            }
-        });
-        Some(hub)
+        let inherits = completes_events
+            && with_current(|work| {
+                work.completes_events.load(Relaxed)
+                    && work.hub.as_ref().is_some_and(|hub| Arc::ptr_eq(hub, current))
+            }) == Some(true);
+        Some(fork(current, completes_events, inherits, tags))
     })
 }
 
-/// Has a request take note of its events. Where the integration is installed, it does this, after
-/// `before_send`.
-fn note_events(scope: &mut Scope) {
-    scope.add_event_processor(|event| {
-        Notes::note_current(&event);
+/// A fork of the hub of a scope whose events are completed or not, and so are those of the fork.
+pub(crate) fn fork_of(hub: &Arc<Hub>, completes_events: bool, tags: &Tags<'_>) -> ScopeHub {
+    fork(hub, true, completes_events, tags)
+}
+
+fn fork(parent: &Arc<Hub>, completes_events: bool, inherits: bool, tags: &Tags<'_>) -> ScopeHub {
+    let hub = Hub::new_from_top(parent);
+    let client = hub.client();
+    let options = client.as_deref().map(Client::options);
+    let is_complete = inherits || options.is_some_and(has_integration);
+    hub.configure_scope(|scope| {
+        tags.set(scope);
+        if completes_events && !is_complete {
+            complete_events(scope);
+        }
+    });
+    ScopeHub {
+        hub: Arc::new(hub),
+        options: options.map(RecordOptions::of).unwrap_or_default(),
+        completes_events: completes_events || is_complete,
+    }
+}
+
+/// Has the events of `scope` completed from the record of the scope in which they are captured.
+/// Where the integration is installed, it does this.
+pub(crate) fn complete_events(scope: &mut Scope) {
+    scope.add_event_processor(|mut event| {
+        if is_first_look(&event)
+            && let Some(slot) = current_slot()
+            && let Some(client) = slot.work().hub.as_ref().and_then(|hub| hub.client())
+        {
+            slot.complete(&mut event, client.options());
+            slot.note(&event);
+        }
         Some(event)
     });
 }
 
-fn has_integration(hub: &Hub) -> bool {
-    hub.with_integration(|_: &TransactionIdIntegration| true)
+/// Whether an event is seen for the first time. Forks of a fork have the processor several times.
+fn is_first_look(event: &Event<'_>) -> bool {
+    thread_local! {
+        static LAST: Cell<Uuid> = const { Cell::new(Uuid::nil()) };
+    }
+    LAST.replace(event.event_id) != event.event_id
+}
+
+fn has_integration(options: &ClientOptions) -> bool {
+    options.integrations.iter().any(|integration| integration.name() == INTEGRATION)
+}
+
+/// The active span of `hub`. It is read from a fork, since another thread may be changing the scope
+/// of the hub itself.
+pub(crate) fn span_of(hub: impl AsRef<Hub>) -> Option<TransactionOrSpan> {
+    Hub::new_from_top(hub).configure_scope(|scope| scope.get_span())
 }
 
 impl TransactionId {
-    /// The tag `transaction_id` of `hub`'s current scope, where it is a valid ID.
+    /// Returns the tag `transaction_id` of `hub`'s current scope, where it is a valid ID.
     ///
     /// # Deadlock
     ///
@@ -114,12 +188,12 @@ impl TransactionId {
     /// `add_breadcrumb` on the same hub, it never returns.
     #[must_use]
     pub fn from_hub(hub: &Hub) -> Option<Self> {
-        // A scope tells its tags only by applying them. This is done on a fork, since another
+        // A scope shows its tags only by applying them. This is done on a fork, since another
         // thread may be changing the scope of the hub itself.
         let tag = Hub::new_from_top(HubRef(hub)).configure_scope(|scope| {
             let mut sheet = Transaction::default();
             scope.apply_to_transaction(&mut sheet);
-            sheet.tags.remove(TAG)
+            sheet.tags.remove(Self::TAG)
         });
         tag?.parse().ok()
     }

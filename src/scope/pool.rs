@@ -1,41 +1,104 @@
-//! What a thread keeps of a request that is over, for the next one.
+//! The memory of a scope, and its reuse by later scopes of the thread.
 //!
-//! A scope is entered for each poll and each frame, so it is held by one reference; and to make it
-//! anew for each request would cost an allocation and, with a base hub, a clone of its scope. What
-//! that scope holds is thus kept for longer than the server lives.
+//! A scope is entered for each poll and each frame, so one reference holds all of it. To make its
+//! memory anew for each request would cost an allocation and, with a base hub, a clone of the base's
+//! scope. So the copy that a base lent is kept for longer than the server lives.
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use crate::scope::Inner;
+use sentry::{Hub, Scope};
 
-/// How many a thread keeps.
+use crate::TransactionId;
+use crate::header::IdHeader;
+use crate::scope::record::{Calls, Record, RecordOptions};
+
+/// The number of slots that a thread keeps.
 const SPARES: usize = 32;
 
 thread_local! {
-    static ALL: RefCell<Vec<Arc<Inner>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<Arc<Slot>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One that served requests of the same base hub, which is what its parts came from; and that nobody
-/// else refers to.
-pub(crate) fn take(base: Option<u64>) -> Option<Arc<Inner>> {
-    let taken = ALL.try_with(|spares| {
-        let mut spares = spares.borrow_mut();
-        let at = spares.iter().rposition(|spare| spare.base() == base)?;
-        Some(spares.swap_remove(at))
-    });
-    taken.ok().flatten()
+/// The memory of one scope.
+pub(crate) struct Slot {
+    /// `None` only in the pool.
+    work: Option<Work>,
+    pub(crate) calls: Calls,
+    /// The scope that the hub has of its base, for as long as nobody changes it.
+    pub(crate) lent: Option<Arc<Scope>>,
+    /// The base hub that `lent` came from.
+    base: Option<u64>,
 }
 
-/// Keeps a scope that nobody refers to any more.
-pub(crate) fn put(inner: Arc<Inner>) {
-    let evicted = ALL.try_with(|spares| {
-        let mut spares = spares.borrow_mut();
-        // The first may be of a base that is no more.
-        let evicted = (spares.len() == SPARES).then(|| spares.swap_remove(0));
-        spares.push(inner);
-        evicted
-    });
-    // A hub's scope holds foreign code, which must not find the list borrowed.
-    drop(evicted);
+/// The content of a scope that is open.
+pub(crate) struct Work {
+    pub(crate) id: TransactionId,
+    pub(crate) hub: Option<Arc<Hub>>,
+    /// The header that the layer which opened it reads or sets.
+    pub(crate) header: Option<IdHeader>,
+    /// Whether the layer trusts the caller of its request.
+    pub(crate) trusts_caller: bool,
+    pub(crate) options: RecordOptions,
+    /// Whether the events of the hub are completed from the record.
+    pub(crate) completes_events: AtomicBool,
+    pub(crate) record: Record,
+    /// The scope of the request that this one continues in another task.
+    pub(crate) rest_of: Option<Arc<Slot>>,
+}
+
+impl Slot {
+    /// A slot of `base` that nobody else refers to, for a scope that is about to be opened.
+    pub(crate) fn take(base: Option<u64>) -> Arc<Self> {
+        let spare = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            let at = pool.iter().rposition(|spare| spare.base == base)?;
+            Some(pool.swap_remove(at))
+        });
+        spare.ok().flatten().unwrap_or_else(|| {
+            Arc::new(Self { work: None, calls: Calls::default(), lent: None, base })
+        })
+    }
+
+    /// Keeps the memory for a later scope of the thread, if nobody else refers to it.
+    pub(crate) fn recycle(mut slot: Arc<Self>) {
+        let Some(unique) = Arc::get_mut(&mut slot) else { return };
+        unique.reset();
+        let evicted = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            // The first may be of a base that is no more.
+            let evicted = (pool.len() == SPARES).then(|| pool.swap_remove(0));
+            pool.push(slot);
+            evicted
+        });
+        // A hub's scope holds foreign code, which must not find the pool borrowed.
+        drop(evicted);
+    }
+
+    /// Drops everything that belongs to one scope, and keeps its memory.
+    fn reset(&mut self) {
+        self.work = None;
+        self.calls.clear();
+    }
+
+    pub(crate) fn open(&mut self, work: Work) {
+        self.work = Some(work);
+    }
+
+    pub(crate) fn work(&self) -> &Work {
+        self.work.as_ref().expect("a slot outside the pool is open")
+    }
+
+    pub(crate) fn work_mut(&mut self) -> &mut Work {
+        self.work.as_mut().expect("a slot outside the pool is open")
+    }
+
+    /// Copies all values out of the buffers that they share with the request.
+    pub(crate) fn unshare(&mut self) {
+        let work = self.work_mut();
+        work.id = work.id.unshared();
+        work.record.unshare();
+        self.calls.unshare();
+    }
 }

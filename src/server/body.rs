@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::InScope;
-use crate::telemetry::inbound::InboundCall;
+use crate::failures::Failures;
+use crate::scope::in_scope::InScope;
+use crate::telemetry::inbound::Answer;
 
 pin_project! {
     /// The response body of [`BindTransactionId`](crate::BindTransactionId): polled, and dropped, in
@@ -16,14 +17,32 @@ pin_project! {
     pub struct ResponseBody<B> {
         #[pin]
         inner: InScope<B>,
-        // A gRPC response whose trailers have yet to tell how it went.
-        watched: Option<Box<InboundCall>>,
+        // For a gRPC response whose outcome its trailers have yet to name.
+        failures: Option<Failures>,
+        has_waited: bool,
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn new(inner: InScope<B>, watched: Option<Box<InboundCall>>) -> Self {
-        Self { inner, watched }
+    pub(crate) fn new(inner: InScope<B>, failures: Option<Failures>) -> Self {
+        Self { inner, failures, has_waited: false }
+    }
+
+    /// Returns a reference to the inner body.
+    #[must_use]
+    pub fn get_ref(&self) -> &B {
+        self.inner.get_ref()
+    }
+
+    /// Returns a mutable reference to the inner body. To poll it is to leave the scope.
+    pub fn get_mut(&mut self) -> &mut B {
+        self.inner.get_mut()
+    }
+
+    /// Returns the inner body, which leaves the scope.
+    #[must_use]
+    pub fn into_inner(self) -> B {
+        self.inner.into_inner()
     }
 }
 
@@ -51,13 +70,22 @@ impl<B: Body> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let polled = this.inner.as_mut().poll_frame(cx);
-        if this.watched.is_some()
-            && let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(trailers) = frame.trailers_ref()
-            && let Some(watched) = this.watched.take()
-            && let Some(scope) = this.inner.scope()
-        {
-            watched.ended(scope, trailers);
+        match &polled {
+            // A stream may stay open for hours, and must not keep the headers of its request.
+            Poll::Pending if !*this.has_waited => {
+                *this.has_waited = true;
+                this.inner.unshare();
+            }
+            Poll::Ready(Some(Ok(frame))) if this.failures.is_some() => {
+                if let Some(trailers) = frame.trailers_ref()
+                    && let Some(failures) = this.failures.take()
+                    && let Some(code) = failures.grpc_failure(trailers)
+                    && let Some(scope) = this.inner.scope()
+                {
+                    scope.report_answer(&Answer::Grpc(code), None);
+                }
+            }
+            _ => {}
         }
         polled
     }

@@ -1,4 +1,4 @@
-//! Generates the ID of a request, as the layer was asked to.
+//! Generates the ID of a request.
 
 #[cfg(feature = "tower-http")]
 use std::mem;
@@ -8,7 +8,45 @@ use http::Request;
 
 #[cfg(feature = "tower-http")]
 use crate::tower_http::MakePerService;
-use crate::{MakeTransactionId, RequestHead, TransactionId};
+use crate::{RequestHead, TransactionId};
+
+/// Generates the IDs of requests that bring none, for
+/// [`BindTransactionIdLayer::make_id`](crate::BindTransactionIdLayer::make_id).
+///
+/// Closures implement it, and so can a type of your own:
+///
+/// ```
+/// use tower_transaction_id::{BindTransactionIdLayer, RequestHead, TransactionId};
+///
+/// /// A prefix names the service that generated the ID.
+/// fn from_the_shop(_: RequestHead<'_>) -> Option<TransactionId> {
+///     format!("shop-{}", TransactionId::generate()).parse().ok()
+/// }
+///
+/// let layer = BindTransactionIdLayer::new().make_id(from_the_shop);
+/// ```
+///
+/// Several threads generate at the same time. A tower-http `MakeRequestId`, which may have a state
+/// of its own, plugs in through
+/// [`make_request_id`](crate::BindTransactionIdLayer::make_request_id).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes no transaction IDs",
+    note = "a closure does: `|request: RequestHead<'_>| -> Option<TransactionId>`",
+    note = "for a `MakeRequestId` of tower-http 0.7 call `make_request_id`, with the feature `tower-http`"
+)]
+pub trait MakeTransactionId: Send + Sync + 'static {
+    /// The ID for `request`; `None` leaves it to [`TransactionId::generate`].
+    fn make(&self, request: RequestHead<'_>) -> Option<TransactionId>;
+}
+
+impl<F> MakeTransactionId for F
+where
+    F: Fn(RequestHead<'_>) -> Option<TransactionId> + Send + Sync + 'static,
+{
+    fn make(&self, request: RequestHead<'_>) -> Option<TransactionId> {
+        self(request)
+    }
+}
 
 /// The generator of one service.
 #[derive(Default)]
@@ -30,7 +68,7 @@ impl Generator {
             #[cfg(feature = "tower-http")]
             Self::PerService(make) => with_head(request, |head| make.make(head)),
         };
-        id.unwrap_or_else(TransactionId::mint)
+        id.unwrap_or_else(TransactionId::generate)
     }
 }
 

@@ -1,11 +1,11 @@
-//! The server layer: reads or mints the ID, binds the request to it, echoes it.
+//! The server layer: reads or generates the ID, binds the request to it, echoes it.
 
 pub(crate) mod body;
-mod generator;
+pub(crate) mod generator;
+pub(crate) mod request;
 pub(crate) mod trust;
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,21 +16,21 @@ use sentry::Hub;
 use tower_layer::Layer;
 use tower_service::Service;
 
-#[cfg(feature = "tracing")]
-use crate::InvalidTransactionId;
-use crate::failures::{Capture, CapturesErrors};
+use crate::failures::{Failures, OpaqueErrors, ReadErrors, ReadableErrors, is_grpc};
 use crate::header::{IdHeader, Reading};
+use crate::scope::current::with_current;
 use crate::scope::hub::BaseHub;
-use crate::scope::{Opening, with_current};
-use crate::server::generator::Generator;
-use crate::telemetry::inbound::InboundCall;
-use crate::telemetry::integration::{Origin, Refusal};
+use crate::scope::in_scope::InScope;
+use crate::scope::record::{Origin, Refusal, RequestRecord};
+use crate::scope::{Opening, TransactionIdScope};
+use crate::server::body::ResponseBody;
+use crate::server::generator::{Generator, MakeTransactionId};
+use crate::server::trust::Trust;
+use crate::telemetry::inbound::Answer;
 use crate::telemetry::report::peer_id;
-use crate::{
-    Failures, InScope, MakeTransactionId, ResponseBody, TransactionId, TransactionIdScope, Trust,
-};
+use crate::{InvalidTransactionId, TransactionId};
 
-/// A [`Layer`] that gives each request its transaction ID: read from the header or minted, bound
+/// A [`Layer`] that gives each request its transaction ID: read from the header or generated, bound
 /// to a Sentry hub of the request's own, and echoed on the response.
 ///
 /// Put it outermost: added **last** in axum, **first** in a `ServiceBuilder`. What does not reach
@@ -65,30 +65,34 @@ use crate::{
 /// layers to another task (`Buffer`) the inner one decides by its own trust, and the echo of the
 /// outer one wins. Layers with different header names are independent of each other, even if a
 /// caller sends the same value in both.
-pub struct BindTransactionIdLayer<C = ()> {
-    config: Arc<Config<C>>,
+pub struct BindTransactionIdLayer<R = OpaqueErrors> {
+    config: Arc<Config>,
     generator: Generator,
+    errors: R,
 }
 
-struct Config<C> {
+#[derive(Clone)]
+struct Config {
     header: IdHeader,
     trust: Trust,
     base: Option<Arc<BaseHub>>,
-    capture: C,
+    failures: Option<Failures>,
+    records_request: bool,
 }
 
 impl BindTransactionIdLayer {
-    /// Header `x-transaction-id`, [`TransactionId::mint`], every valid ID trusted, hubs forked
-    /// from whichever is current.
+    /// Header `x-transaction-id`, [`TransactionId::generate`], every valid ID trusted, hubs forked
+    /// from the one that is current.
     #[must_use]
     pub fn new() -> Self {
         let config = Arc::new(Config {
             header: IdHeader::default(),
             trust: Trust::always(),
             base: None,
-            capture: (),
+            failures: None,
+            records_request: true,
         });
-        Self { config, generator: Generator::default() }
+        Self { config, generator: Generator::default(), errors: OpaqueErrors::new() }
     }
 }
 
@@ -98,8 +102,8 @@ impl Default for BindTransactionIdLayer {
     }
 }
 
-impl<C: Capture> BindTransactionIdLayer<C> {
-    fn config(&mut self) -> &mut Config<C> {
+impl<R> BindTransactionIdLayer<R> {
+    fn config(&mut self) -> &mut Config {
         Arc::make_mut(&mut self.config)
     }
 
@@ -111,7 +115,7 @@ impl<C: Capture> BindTransactionIdLayer<C> {
     }
 
     /// Generates the ID of a request that brings none by `make_id`, in place of
-    /// [`TransactionId::mint`]. All clones of the layer and of its services share it.
+    /// [`TransactionId::generate`]. All clones of the layer and of its services share it.
     #[must_use]
     pub fn make_id(mut self, make_id: impl MakeTransactionId) -> Self {
         self.generator = Generator::Shared(Arc::new(make_id));
@@ -235,55 +239,90 @@ impl<C: Capture> BindTransactionIdLayer<C> {
     /// let layer = BindTransactionIdLayer::new().capture_failures(Failures::new());
     /// ```
     #[must_use]
-    pub fn capture_failures<K>(self, failures: Failures<K>) -> BindTransactionIdLayer<Failures<K>> {
-        let Config { header, trust, base, .. } = Arc::unwrap_or_clone(self.config);
-        let config = Arc::new(Config { header, trust, base, capture: failures });
-        BindTransactionIdLayer { config, generator: self.generator }
+    pub fn capture_failures(mut self, failures: Failures) -> Self {
+        self.config().failures = Some(failures);
+        self
+    }
+
+    /// Has the report of an error hold the error's text and its sources, in place of the name of its
+    /// type. Takes effect with [`capture_failures`](Self::capture_failures).
+    ///
+    /// `read` names the type of the error of the service inside:
+    ///
+    /// ```
+    /// use tower::BoxError;
+    /// use tower_transaction_id::{BindTransactionIdLayer, Failures};
+    ///
+    /// let of_a_type = BindTransactionIdLayer::new()
+    ///     .capture_failures(Failures::new())
+    ///     .read_errors(|error: &std::io::Error| error);
+    ///
+    /// // As for all that stands inside of tower's `Timeout`, `Buffer` or `LoadShed`.
+    /// let boxed = BindTransactionIdLayer::new()
+    ///     .capture_failures(Failures::new())
+    ///     .read_errors(|error: &BoxError| &**error);
+    /// ```
+    #[must_use]
+    pub fn read_errors<E>(
+        self,
+        read: fn(&E) -> &(dyn std::error::Error + 'static),
+    ) -> BindTransactionIdLayer<ReadableErrors<E>> {
+        let Self { config, generator, .. } = self;
+        BindTransactionIdLayer { config, generator, errors: ReadableErrors::new(read) }
+    }
+
+    /// Sets whether events show the request: method, URL, route and some headers. On by default.
+    ///
+    /// The URL comes without its query, and of the headers only `host`, `user-agent`, `content-type`
+    /// and `content-length` are shown. With the client's
+    /// [`send_default_pii`](sentry::ClientOptions::send_default_pii) the query and all headers are,
+    /// with the values of those filtered that Sentry's SDK regards as sensitive. The layer only counts
+    /// references to them, and renders them if an event is captured. The report of a failure shows the
+    /// request in any case.
+    #[must_use]
+    pub fn record_request(mut self, record_request: bool) -> Self {
+        self.config().records_request = record_request;
+        self
     }
 }
 
-impl<C: Clone> Clone for Config<C> {
+impl<R: Clone> Clone for BindTransactionIdLayer<R> {
     fn clone(&self) -> Self {
         Self {
-            header: self.header.clone(),
-            trust: self.trust.clone(),
-            base: self.base.clone(),
-            capture: self.capture.clone(),
+            config: Arc::clone(&self.config),
+            generator: self.generator.clone(),
+            errors: self.errors.clone(),
         }
     }
 }
 
-impl<C> Clone for BindTransactionIdLayer<C> {
-    fn clone(&self) -> Self {
-        Self { config: Arc::clone(&self.config), generator: self.generator.clone() }
-    }
-}
-
-impl<C: fmt::Debug> fmt::Debug for BindTransactionIdLayer<C> {
+impl<R: fmt::Debug> fmt::Debug for BindTransactionIdLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BindTransactionIdLayer")
             .field("header_name", self.config.header.name())
             .field("trust", &self.config.trust)
             .field("has_base_hub", &self.config.base.is_some())
-            .field("capture", &self.config.capture)
+            .field("failures", &self.config.failures)
+            .field("errors", &self.errors)
             .finish_non_exhaustive()
     }
 }
 
-impl<S, C> Layer<S> for BindTransactionIdLayer<C> {
-    type Service = BindTransactionId<S, C>;
+impl<S, R: Clone> Layer<S> for BindTransactionIdLayer<R> {
+    type Service = BindTransactionId<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { config, generator } = self.clone();
-        BindTransactionId { inner, config, generator }
+        let Self { config, generator, errors } = self.clone();
+        BindTransactionId { inner, config, generator, errors }
     }
 }
 
 /// The [`Service`] of [`BindTransactionIdLayer`].
-pub struct BindTransactionId<S, C = ()> {
+pub struct BindTransactionId<S, R = OpaqueErrors> {
     inner: S,
-    config: Arc<Config<C>>,
+    config: Arc<Config>,
     generator: Generator,
+    errors: R,
 }
 
 impl<S> BindTransactionId<S> {
@@ -293,67 +332,61 @@ impl<S> BindTransactionId<S> {
     }
 }
 
-impl<S, C> BindTransactionId<S, C> {
-    /// The service inside.
+impl<S, R> BindTransactionId<S, R> {
+    /// Returns a reference to the service inside.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service inside.
+    /// Returns a mutable reference to the service inside.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The service inside.
+    /// Returns the service inside.
     pub fn into_inner(self) -> S {
         self.inner
     }
 }
 
-impl<S: Clone, C> Clone for BindTransactionId<S, C> {
+impl<S: Clone, R: Clone> Clone for BindTransactionId<S, R> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
             config: Arc::clone(&self.config),
             generator: self.generator.clone(),
+            errors: self.errors.clone(),
         }
     }
 }
 
-impl<S: fmt::Debug, C> fmt::Debug for BindTransactionId<S, C> {
+impl<S: fmt::Debug, R> fmt::Debug for BindTransactionId<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BindTransactionId").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for BindTransactionId<S, C>
+impl<S, R, ReqBody, ResBody> Service<Request<ReqBody>> for BindTransactionId<S, R>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    C: CapturesErrors<S::Error>,
+    R: ReadErrors<S::Error>,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = BindResponseFuture<S::Future, C>;
+    type Future = BindResponseFuture<S::Future, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let (scope, kept) = match self.config.admit(&mut request, &mut self.generator) {
-            Admission::Opened(scope) => (Some(scope), None),
-            Admission::Kept(id) => (None, Some(Box::new(id))),
-        };
+        let admission = self.config.admit(&mut request, &mut self.generator);
+        let Admission { scope, kept, refused } = admission;
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
-        let rules = self.config.capture.rules().filter(|_| in_sentry);
-        let trusts_caller = scope.as_ref().is_some_and(TransactionIdScope::trusts_caller);
-        let watched = rules.map(|rules| Box::new(InboundCall::new(&request, rules, trusts_caller)));
-        #[cfg(feature = "tracing")]
-        let refused = scope.as_ref().and_then(refusal);
+        let failures = self.config.failures.as_ref().filter(|_| in_sentry);
         BindResponseFuture {
-            watched,
+            failures: failures.cloned(),
             inner: InScope::start(scope, || {
-                #[cfg(feature = "tracing")]
                 if let Some(why) = refused {
                     log_refusal(why);
                 }
@@ -361,131 +394,180 @@ where
             }),
             header: self.config.header.clone(),
             kept,
-            capture: PhantomData,
+            errors: self.errors,
+            looks: 0,
         }
     }
 }
 
-/// What became of a request.
-enum Admission {
-    Opened(TransactionIdScope),
-    /// It is in the scope of an outer layer already, under this ID.
-    Kept(TransactionId),
+/// The decision on the ID of a request.
+#[derive(Default)]
+struct Admission {
+    /// Opened for it.
+    scope: Option<TransactionIdScope>,
+    /// The ID of the scope of an outer layer that the request is in already. In a box: that is
+    /// seldom, and the future moves often.
+    kept: Option<Box<TransactionId>>,
+    /// Why the ID that came in is no ID.
+    refused: Option<InvalidTransactionId>,
 }
 
-impl<C: Capture> Config<C> {
+impl Config {
     /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
     /// scope, unless the request is already in it.
     fn admit<B>(&self, request: &mut Request<B>, generator: &mut Generator) -> Admission {
         let Reading { id: incoming, is_one_line } = self.header.read(request.headers());
         if let Some(Ok(id)) = &incoming
-            && with_current(|scope| scope.is_of(id, &self.header)) == Some(true)
+            && with_current(|work| work.is_of(id, &self.header)) == Some(true)
         {
             if !is_one_line {
                 self.header.set(request.headers_mut(), id);
             }
-            return Admission::Kept(id.clone());
+            return Admission { kept: Some(Box::new(id.clone())), ..Admission::default() };
         }
-        let mut opening = Opening {
-            base: self.base.as_deref(),
-            header: Some(self.header.clone()),
-            trusts_caller: self.trust.accepts(request, matches!(incoming, Some(Ok(_)))),
-            notes: self.capture.rules().map(|_| Arc::default()),
-            ..Opening::default()
-        };
-        let refusal = match incoming {
-            None => None,
-            Some(Ok(id)) if opening.trusts_caller => {
+        let trusts_caller = self.trust.accepts(request, matches!(incoming, Some(Ok(_))));
+        let (id, refusal) = match incoming {
+            Some(Ok(id)) if trusts_caller => {
                 if !is_one_line {
                     self.header.set(request.headers_mut(), &id);
                 }
-                opening.origin = Some(Origin::Inbound);
-                return Admission::Opened(TransactionIdScope::open(id, opening));
+                let scope = self.open(id, request, trusts_caller, Origin::Inbound, None);
+                return Admission { scope: Some(scope), ..Admission::default() };
             }
-            Some(Ok(id)) => {
-                opening.upstream = Some(id);
-                Some(Refusal::Untrusted)
-            }
-            Some(Err(why)) => Some(Refusal::Invalid(why)),
+            Some(Ok(id)) => (Some(id), Some(Refusal::Untrusted)),
+            Some(Err(why)) => (None, Some(Refusal::Invalid(why))),
+            None => (None, None),
         };
-        opening.origin = Some(Origin::Minted(refusal));
-        let id = generator.make(request);
-        self.header.set(request.headers_mut(), &id);
-        Admission::Opened(TransactionIdScope::open(id, opening))
+        let (upstream, generated) = (id, generator.make(request));
+        self.header.set(request.headers_mut(), &generated);
+        let origin = Origin::Generated(refusal);
+        let scope = self.open(generated, request, trusts_caller, origin, upstream);
+        let refused = match refusal {
+            Some(Refusal::Invalid(why)) => Some(why),
+            Some(Refusal::Untrusted) | None => None,
+        };
+        Admission { scope: Some(scope), refused, ..Admission::default() }
+    }
+
+    /// Opens the scope of `request` and records the request, where that may be of use.
+    fn open<B>(
+        &self,
+        id: TransactionId,
+        request: &Request<B>,
+        trusts_caller: bool,
+        origin: Origin,
+        upstream: Option<TransactionId>,
+    ) -> TransactionIdScope {
+        let records = self.records_request || self.failures.is_some();
+        let mut scope = TransactionIdScope::open(
+            id,
+            Opening {
+                base: self.base.as_deref(),
+                origin: Some(origin),
+                header: Some(self.header.clone()),
+                trusts_caller,
+                upstream,
+                completes_events: records,
+            },
+        );
+        if records && scope.hub().is_some() {
+            let options = scope.work().options;
+            let record = RequestRecord::of(request, options, trusts_caller, self.records_request);
+            scope.record_mut().request = Some(record);
+        }
+        scope
     }
 }
 
-/// Why the ID that a request brought is not that of `scope`, if it was invalid.
-#[cfg(feature = "tracing")]
-fn refusal(scope: &TransactionIdScope) -> Option<InvalidTransactionId> {
-    match scope.origin()? {
-        Origin::Minted(Some(Refusal::Invalid(why))) => Some(*why),
-        _ => None,
-    }
-}
-
-/// Logs a refusal, inside of the scope: at debug level, since any client can cause it, and without
-/// the value, which is the client's.
-#[cfg(feature = "tracing")]
+/// Logs a refusal: at debug level, since any client can cause it, and without the value, which is
+/// the client's.
 #[cold]
 fn log_refusal(why: InvalidTransactionId) {
+    #[cfg(feature = "tracing")]
     tracing::debug!(rule = %why.rule(), len = why.value_len(), "transaction ID refused");
+    #[cfg(not(feature = "tracing"))]
+    let _ = why;
 }
+
+/// How often a request that waits is searched for the span that it is handled in.
+const MAX_LOOKS: u8 = 16;
 
 pin_project! {
     /// The response future of [`BindTransactionId`].
-    pub struct BindResponseFuture<F, C = ()> {
+    pub struct BindResponseFuture<F, R = OpaqueErrors> {
         #[pin]
         inner: InScope<F>,
         header: IdHeader,
-        // Only where there is no scope to ask. In a box: that is seldom, and the future moves often.
+        // Only where there is no scope to ask.
         kept: Option<Box<TransactionId>>,
-        watched: Option<Box<InboundCall>>,
-        capture: PhantomData<fn() -> C>,
+        failures: Option<Failures>,
+        errors: R,
+        looks: u8,
     }
 }
 
-impl<F, C> fmt::Debug for BindResponseFuture<F, C> {
+impl<F, R> fmt::Debug for BindResponseFuture<F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BindResponseFuture")
-            .field("scope", &self.inner.scope())
-            .finish_non_exhaustive()
+        f.debug_struct("BindResponseFuture").field("id", &self.inner.id()).finish_non_exhaustive()
     }
 }
 
-impl<F, C, ResBody, E> Future for BindResponseFuture<F, C>
+impl<F, R, ResBody, E> Future for BindResponseFuture<F, R>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
-    C: CapturesErrors<E>,
+    R: ReadErrors<E>,
 {
     type Output = Result<Response<ResponseBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Poll::Ready(result) = this.inner.as_mut().poll_to_end(cx) else {
-            if let (Some(watched), Some(scope)) = (this.watched, this.inner.scope()) {
-                watched.wait(scope);
+        let Poll::Ready((result, scope)) = this.inner.as_mut().poll_with_scope(cx) else {
+            // A layer such as `SentryHttpLayer` takes its span off the scope before there is a
+            // response. A look takes a fork of the hub: not where there can be no span, and not at
+            // each of the polls of a long wait.
+            if this.failures.is_some() && *this.looks < MAX_LOOKS {
+                *this.looks += 1;
+                this.inner.note_span();
             }
             return Poll::Pending;
         };
-        let scope = this.inner.take_scope();
-        let watched = this.watched.take().zip(scope.as_ref());
+        let failures = this.failures.take().zip(scope.as_ref());
         let mut response = match result {
             Ok(response) => response,
             Err(error) => {
-                if let (Some((watched, scope)), Some(error)) = (watched, C::as_error(&error)) {
-                    watched.failed(scope, error);
+                if let Some((_, scope)) = failures {
+                    scope.report_error::<E>(this.errors.read(&error));
                 }
                 return Poll::Ready(Err(error));
             }
         };
-        let watched = watched.and_then(|(watched, scope)| {
-            let peer = peer_id(response.headers(), this.header, Some(scope.id()));
-            watched.responded(scope, response.status(), response.headers(), peer.as_ref())
-        });
+        let failures = failures
+            .and_then(|(failures, scope)| report_head(&response, failures, scope, this.header));
         if let Some(id) = scope.as_ref().map(TransactionIdScope::id).or(this.kept.as_deref()) {
             this.header.set(response.headers_mut(), id);
         }
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(InScope::new(scope, body), watched))))
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(InScope::new(scope, body), failures))))
     }
+}
+
+/// Reports the head of a response where it is a failure. Returns `failures` where the end of the
+/// body has yet to show one.
+fn report_head<B>(
+    response: &Response<B>,
+    failures: Failures,
+    scope: &TransactionIdScope,
+    header: &IdHeader,
+) -> Option<Failures> {
+    let (status, headers) = (response.status(), response.headers());
+    let answer = if failures.has_status(status) {
+        Answer::Status(status)
+    } else if !is_grpc(headers) {
+        return None;
+    } else if let Some(code) = failures.grpc_failure(headers) {
+        Answer::Grpc(code)
+    } else {
+        return (!headers.contains_key("grpc-status")).then_some(failures);
+    };
+    scope.report_answer(&answer, peer_id(headers, header, Some(scope.id())).as_ref());
+    None
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::Request;
 
-use crate::telemetry::trace::IncomingTrace;
+use crate::RequestHead;
+use crate::server::request::has_trace;
 
 /// Whose transaction IDs a [`BindTransactionIdLayer`](crate::BindTransactionIdLayer) keeps, and whose
 /// traces the report of a failure continues.
@@ -61,7 +62,7 @@ impl Trust {
         match &self.0 {
             TrustKind::Always => true,
             TrustKind::Never => false,
-            TrustKind::When(_) if !brings_id && !IncomingTrace::is_in(request.headers()) => false,
+            TrustKind::When(_) if !brings_id && !has_trace(request) => false,
             TrustKind::When(decide) => decide(RequestHead::of(request)),
         }
     }
@@ -74,50 +75,5 @@ impl fmt::Debug for Trust {
             TrustKind::Never => "Trust::never()",
             TrustKind::When(_) => "Trust::when(..)",
         })
-    }
-}
-
-/// All of a request but its body: the argument of [`Trust::when`] and of a
-/// [`MakeTransactionId`](crate::MakeTransactionId).
-#[derive(Clone, Copy, Debug)]
-pub struct RequestHead<'a> {
-    method: &'a Method,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
-    extensions: &'a Extensions,
-}
-
-impl<'a> RequestHead<'a> {
-    pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
-        Self {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-        }
-    }
-
-    /// The method.
-    #[must_use]
-    pub fn method(&self) -> &'a Method {
-        self.method
-    }
-
-    /// The URI, as far as the client sent it: over HTTP/1 mostly a path.
-    #[must_use]
-    pub fn uri(&self) -> &'a Uri {
-        self.uri
-    }
-
-    /// The headers.
-    #[must_use]
-    pub fn headers(&self) -> &'a HeaderMap {
-        self.headers
-    }
-
-    /// What the server and the layers further out have added.
-    #[must_use]
-    pub fn extensions(&self) -> &'a Extensions {
-        self.extensions
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use sentry::protocol::{Context, Event, Map, Value};
+use sentry::protocol::Event;
 use sentry::{ClientOptions, Integration};
 
-use crate::scope::with_current;
-use crate::telemetry::inbound::Notes;
-use crate::{InvalidTransactionId, TAG, TransactionId};
+use crate::TransactionId;
+use crate::scope::current::current_slot;
+use crate::scope::hub::INTEGRATION;
 
 /// Completes the transaction ID in Sentry. Add it last to the client's options.
 ///
@@ -24,7 +24,7 @@ use crate::{InvalidTransactionId, TAG, TransactionId};
 /// - sets the attribute `transaction_id` on structured **logs** and **metrics**, where they have
 ///   none: Sentry gives them no tags;
 /// - tags **events** that were captured inside a scope through some other hub;
-/// - adds the context `transaction_id` to events: whether the ID was `inbound` or `minted`, and why
+/// - adds the context `transaction_id` to events: whether the ID was `inbound` or `generated`, and why
 ///   one that came in was not kept;
 /// - has an error that `before_send` discards not count as the report of its request's failure.
 ///
@@ -43,18 +43,30 @@ impl TransactionIdIntegration {
 
 impl Integration for TransactionIdIntegration {
     fn name(&self) -> &'static str {
-        "transaction-id"
+        INTEGRATION
     }
 
     fn setup(&self, options: &mut ClientOptions) {
         let own = options.before_send_log.take();
         options.before_send_log = Some(Arc::new(move |mut log| {
             if let Some(id) = TransactionId::current() {
-                log.attributes.entry(TAG.to_owned()).or_insert_with(|| id.as_str().into());
+                let key = TransactionId::TAG.to_owned();
+                log.attributes.entry(key).or_insert_with(|| id.as_str().into());
             }
             match &own {
                 Some(own) => own(log),
                 None => Some(log),
+            }
+        }));
+        let own = options.before_send_metric.take();
+        options.before_send_metric = Some(Arc::new(move |mut metric| {
+            if let Some(id) = TransactionId::current() {
+                let key = TransactionId::TAG.into();
+                metric.attributes.entry(key).or_insert_with(|| id.as_str().into());
+            }
+            match &own {
+                Some(own) => own(metric),
+                None => Some(metric),
             }
         }));
         let own = options.before_send.take();
@@ -63,75 +75,26 @@ impl Integration for TransactionIdIntegration {
                 Some(own) => own(event)?,
                 None => event,
             };
-            Notes::note_current(&event);
+            if let Some(slot) = current_slot() {
+                slot.note(&event);
+            }
             Some(event)
-        }));
-        let own = options.before_send_metric.take();
-        options.before_send_metric = Some(Arc::new(move |mut metric| {
-            if let Some(id) = TransactionId::current() {
-                metric.attributes.entry(TAG.into()).or_insert_with(|| id.as_str().into());
-            }
-            match &own {
-                Some(own) => own(metric),
-                None => Some(metric),
-            }
         }));
     }
 
     fn process_event(
         &self,
         mut event: Event<'static>,
-        _: &ClientOptions,
+        options: &ClientOptions,
     ) -> Option<Event<'static>> {
         // A client that is being built sends a made-up event through its integrations.
-        if event.sdk.is_some() {
-            with_current(|scope| {
-                let id = scope.id().as_str();
-                let tag = event.tags.entry(TAG.to_owned()).or_insert_with(|| id.to_owned());
-                if tag != id {
-                    return;
-                }
-                if let Some(origin) = scope.origin() {
-                    event.contexts.entry(TAG.to_owned()).or_insert_with(|| origin.context());
-                }
-            });
+        if event.sdk.is_some()
+            && let Some(slot) = current_slot()
+        {
+            let id = slot.work().id.as_str();
+            event.tags.entry(TransactionId::TAG.to_owned()).or_insert_with(|| id.to_owned());
+            slot.complete(&mut event, options);
         }
         Some(event)
-    }
-}
-
-/// Where the ID of a scope came from.
-#[derive(Clone, Copy)]
-pub(crate) enum Origin {
-    Inbound,
-    Minted(Option<Refusal>),
-}
-
-/// Why an ID that came in was not kept.
-#[derive(Clone, Copy)]
-pub(crate) enum Refusal {
-    Invalid(InvalidTransactionId),
-    Untrusted,
-}
-
-impl Origin {
-    fn context(self) -> Context {
-        let mut context = Map::new();
-        let mut set = |key: &str, value: Value| context.insert(key.to_owned(), value);
-        match self {
-            Self::Inbound => set("source", "inbound".into()),
-            Self::Minted(_) => set("source", "minted".into()),
-        };
-        match self {
-            Self::Minted(Some(Refusal::Invalid(why))) => {
-                set("refused", why.rule().to_string().into());
-                set("refused_length", why.value_len().into());
-            }
-            Self::Minted(Some(Refusal::Untrusted)) => {
-                set("refused", "not trusted".into());
-            }
-            Self::Inbound | Self::Minted(None) => {}
-        }
-        Context::Other(context)
     }
 }

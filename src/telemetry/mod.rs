@@ -1,8 +1,11 @@
-//! Runs only when something is captured: the events of both layers, and the integration.
+//! Runs only when something is captured: renders records onto events, and reports failures.
 
+mod breadcrumb;
+pub(crate) mod call;
+mod event;
 pub(crate) mod inbound;
 pub(crate) mod integration;
-pub(crate) mod outbound;
 pub(crate) mod report;
+pub(crate) mod request;
 pub(crate) mod trace;
 pub(crate) mod urls;

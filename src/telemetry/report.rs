@@ -41,6 +41,14 @@ pub(crate) fn event_from(error: &(dyn Error + 'static)) -> (Event<'static>, Stri
     (event, root.unwrap_or_default())
 }
 
+/// The event of an error whose type, `E`, cannot be read, and the name of that type.
+pub(crate) fn opaque_error<E>() -> (Event<'static>, String) {
+    let ty = std::any::type_name::<E>().to_owned();
+    let exception = Exception { ty: ty.clone(), ..Exception::default() };
+    let exception = vec![exception].into();
+    (Event { exception, level: Level::Error, ..Event::default() }, ty)
+}
+
 /// A valid ID in a response that differs from `ours`.
 pub(crate) fn peer_id(
     headers: &HeaderMap,

@@ -3,12 +3,22 @@
 use sentry::protocol::Url;
 
 /// Without user, password, query and fragment; `None` where it names no host.
-pub(crate) fn without_secrets(mut url: Url) -> Option<Url> {
+pub(crate) fn without_secrets(url: Url) -> Option<Url> {
+    without_user(url).map(without_query)
+}
+
+/// Without user and password; `None` where it names no host.
+pub(crate) fn without_user(mut url: Url) -> Option<Url> {
     url.set_username("").ok()?;
     url.set_password(None).ok()?;
+    Some(url)
+}
+
+/// Without query and fragment.
+pub(crate) fn without_query(mut url: Url) -> Url {
     url.set_query(None);
     url.set_fragment(None);
-    Some(url)
+    url
 }
 
 /// Takes the secrets out of the URLs in the text of an error, which some clients print in full.
@@ -17,14 +27,13 @@ pub(crate) fn without_secrets(mut url: Url) -> Option<Url> {
 /// the function removes too much rather than too little; only a closing character at the very end
 /// stays.
 pub(crate) fn scrub(text: &str) -> String {
-    let ends_url = |c: char| c.is_whitespace() || matches!(c, '<' | '>');
     let mut scrubbed = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let before = rest[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '+');
-        let end = rest[at..].find(ends_url).map_or(rest.len(), |end| at + end);
+        let end = rest[at..].find(char::is_whitespace).map_or(rest.len(), |end| at + end);
         let closes_text =
-            |c: char| matches!(c, ')' | ']' | '}' | '\'' | '"' | '`' | ',' | ';' | ':' | '.');
+            |c: char| matches!(c, ')' | ']' | '}' | '>' | '\'' | '"' | '`' | ',' | ';' | ':' | '.');
         let url = rest[before.len()..end].trim_end_matches(closes_text);
         scrubbed.push_str(before);
         match url.parse().ok().and_then(without_secrets) {

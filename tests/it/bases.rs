@@ -202,21 +202,21 @@ fn transactions_reports_and_untrusted_ids_come_from_a_base_too() {
 }
 
 #[test]
-fn a_scope_lives_as_long_as_any_of_its_clones() {
+fn a_fork_outlives_its_request() {
     story(|_| async {
         let sentry = Sentry::new();
         let scopes = Arc::new(Mutex::new(Vec::new()));
         let kept = scopes.clone();
         let layer = BindTransactionIdLayer::new().hub(&sentry.hub);
         let app = Router::new().fallback(async move || {
-            kept.lock().unwrap().extend(TransactionIdScope::fork());
+            kept.lock().unwrap().extend(TransactionIdScope::fork_current());
         });
         let address = serve(app.layer(layer)).await;
         for n in 0..10 {
             get_with_ids(address, &[format!("scope-{n}").as_bytes()]).await;
         }
         for scope in scopes.lock().unwrap().iter() {
-            scope.clone().run(|| capture(scope.id().as_str()));
+            scope.run(|| capture(scope.id().as_str()));
         }
         let seen = sentry.take();
         assert_eq!(seen.len(), 10);

@@ -88,7 +88,7 @@ fn a_failing_status_is_an_event_in_the_shape_of_sentry_s_own() {
         scope("ours").bind(by_hand).await;
         assert_eq!(sentry.take_events()[0].fingerprint[..], ["by hand"]);
 
-        // Other statuses are the caller's choice; outside any scope the minted ID is the tag.
+        // Other statuses are the caller's choice; outside any scope the generated ID is the tag.
         assert_eq!(scope("ours").bind(call("/404")).await, 404);
         assert!(sentry.take().is_empty());
         call("/500").await;
@@ -133,19 +133,33 @@ fn a_transport_error_is_an_event_with_its_sources_and_without_secrets() {
         let url = format!("http://user:secret@{nobody}/cook?secret");
         let plain = format!("http://{nobody}/cook");
         let capturing = layer().capture_failures(Failures::new());
-        let error = scope("ours").bind(client(capturing.clone()).oneshot(request(&url))).await;
+        let reading = capturing.clone().read_errors(|error: &reqwest::Error| error);
+        let error = scope("ours").bind(client(reading).oneshot(request(&url))).await;
         assert!(error.unwrap_err().to_string().contains("secret"), "passed on as it was");
         check(&sentry, &plain);
 
+        // Without a look at the error, its type has to do.
+        scope("ours").bind(client(capturing.clone()).oneshot(request(&url))).await.unwrap_err();
+        let event = sentry.take_events().pop().unwrap();
+        let [exception] = &event.exception[..] else { panic!("{event:?}") };
+        assert_eq!((exception.ty.as_str(), &exception.value), ("reqwest::error::Error", &None));
+        assert_eq!(event.fingerprint[2], "reqwest::error::Error");
+        assert_eq!(event.breadcrumbs.last().unwrap().data["reason"], "error");
+
         let hyper = HyperClient::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let hyper = ServiceBuilder::new().layer(capturing).service(hyper);
+        let reading = capturing.read_errors(|error: &hyper_util::client::legacy::Error| error);
+        let hyper = ServiceBuilder::new().layer(reading).service(hyper);
         let to_hyper = Request::get(format!("http://{nobody}/cook?secret")).body(Empty::new());
         scope("ours").bind(hyper.oneshot(to_hyper.unwrap())).await.unwrap_err();
         check(&sentry, &plain);
 
         // Boxed, as everything inside tower's timeout is.
         let boxed = ServiceBuilder::new()
-            .layer(layer().capture_failures(Failures::new().boxed_errors()))
+            .layer(
+                layer()
+                    .capture_failures(Failures::new())
+                    .read_errors(|error: &tower::BoxError| &**error),
+            )
             .timeout(Duration::from_secs(5))
             .service(reqwest::Client::builder().no_proxy().build().unwrap());
         scope("ours").bind(boxed.oneshot(request(&url))).await.unwrap_err();

@@ -183,12 +183,12 @@ fn outside_any_request_the_call_starts_the_work_in_a_scope_of_its_own() {
         assert_eq!(sentry.take(), [("inner".to_owned(), Some(id))]);
         assert_eq!(TransactionId::current(), None);
 
-        // Only an ID that was minted here is told.
+        // Only an ID that was generated here is told.
         let request = reqwest_client().get(format!("http://{address}/")).build().unwrap();
         let response = scope("known").bind(client.oneshot(request)).await.unwrap();
         assert!(response.extensions().get::<TransactionId>().is_none());
 
-        // To a host that may not see it, nothing is minted.
+        // To a host that may not see it, nothing is generated.
         let (address, seen) = server().await;
         let client = ServiceBuilder::new()
             .layer(InjectTransactionIdLayer::new(only_localhost()))

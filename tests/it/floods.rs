@@ -11,8 +11,7 @@ use sentry::protocol::{EnvelopeItem, Event};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
-    AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer,
-    MakeTransactionIdSpan, MintTransactionId,
+    AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer, MakeTransactionIdSpan,
 };
 
 use crate::support::{Never, printed, story, story_with, text};
@@ -29,7 +28,7 @@ fn invented() -> impl Iterator<Item = Method> {
     names.map(|name| name.parse().unwrap())
 }
 
-fn captures() -> BindTransactionIdLayer<MintTransactionId, Failures> {
+fn captures() -> BindTransactionIdLayer {
     BindTransactionIdLayer::new().capture_failures(Failures::new())
 }
 

@@ -79,7 +79,7 @@ fn an_incoming_value_is_kept_byte_for_byte_or_replaced() {
     story(|sentry| async move {
         let app = Router::new().route("/", get(handler)).layer(BindTransactionIdLayer::new());
         let address = serve(app).await;
-        let mut minted = HashSet::new();
+        let mut generated = HashSet::new();
         for (lines, kept) in table {
             let shown: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
             let response = get_with_ids(address, lines).await;
@@ -90,7 +90,7 @@ fn an_incoming_value_is_kept_byte_for_byte_or_replaced() {
             } else {
                 assert_eq!(id.len(), 32, "{shown:?} became {id}");
                 assert!(id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{id}");
-                assert!(minted.insert(id.to_owned()), "{id} was minted twice");
+                assert!(generated.insert(id.to_owned()), "{id} was generated twice");
             }
             let seen = response.split("\r\n\r\n").nth(1).unwrap();
             assert!(seen.contains(id), "the handler of {shown:?} saw {seen}");
@@ -187,7 +187,7 @@ fn generators_of_ones_own_and_of_tower_http_are_held_to_the_rules() {
         assert_eq!(get("/?mine").await, "mine");
         assert_eq!(get("/").await.len(), 32);
 
-        let shop = |_: RequestHead<'_>| format!("shop-{}", TransactionId::mint()).parse().ok();
+        let shop = |_: RequestHead<'_>| format!("shop-{}", TransactionId::generate()).parse().ok();
         let layer = BindTransactionIdLayer::new().make_id(shop);
         let app = Router::new().route("/", axum::routing::get(handler)).layer(layer);
         assert!(echo(&get_with_ids(serve(app).await, &[]).await).starts_with("shop-"));

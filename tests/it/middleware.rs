@@ -18,11 +18,12 @@ use tower_http::cors::CorsLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tower_test::mock;
+use tower_transaction_id::body::ResponseBody;
 use tower_transaction_id::future::{BindResponseFuture, InjectResponseFuture};
 use tower_transaction_id::{
     AllowedHosts, BindTransactionId, BindTransactionIdLayer, InScope, InjectTransactionId,
-    InjectTransactionIdLayer, MakeTransactionIdSpan, ResponseBody, TransactionId,
-    TransactionIdScope, X_TRANSACTION_ID,
+    InjectTransactionIdLayer, MakeTransactionIdSpan, TransactionId, TransactionIdScope,
+    X_TRANSACTION_ID,
 };
 
 use crate::support::{
@@ -33,7 +34,9 @@ use crate::support::{
 type Unsync = http_body_util::combinators::UnsyncBoxBody<Bytes, Never>;
 
 assert_impl_all!(TransactionId: Send, Sync, Unpin, Clone, std::hash::Hash, Ord);
-assert_impl_all!(TransactionIdScope: Send, Sync, Unpin, Clone);
+assert_impl_all!(TransactionIdScope: Send, Sync, Unpin);
+// Two tasks that share a hub disturb each other.
+assert_not_impl_any!(TransactionIdScope: Clone);
 assert_impl_all!(BindTransactionIdLayer: Send, Sync, Unpin, Clone, Default);
 assert_impl_all!(BindTransactionId<Router>: Send, Sync, Clone, Unpin);
 assert_impl_all!(InjectTransactionIdLayer: Send, Sync, Unpin, Clone);

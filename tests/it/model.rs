@@ -220,7 +220,7 @@ impl Inside {
                 Step::PollOther(at) => world.poll(at),
                 Step::DropOther(at) => drop(world.take(at)),
                 Step::Fork(at, steps) => {
-                    let fork = TransactionIdScope::fork().expect("inside a scope");
+                    let fork = TransactionIdScope::fork_current().expect("inside a scope");
                     assert_eq!(fork.id(), &self.id);
                     assert!(!Arc::ptr_eq(fork.hub().unwrap(), &self.hub));
                     world.fork(at, fork, self.mark_of_fork(), steps);

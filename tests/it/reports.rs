@@ -13,15 +13,15 @@ use http::{HeaderValue, Request, StatusCode};
 use sentry::{ClientOptions, Level};
 use tower::ServiceExt;
 use tower_transaction_id::{
-    BindTransactionIdLayer, Failures, InScope, MintTransactionId, TransactionId,
-    TransactionIdIntegration, TransactionIdScope,
+    BindTransactionIdLayer, Failures, InScope, TransactionId, TransactionIdIntegration,
+    TransactionIdScope,
 };
 
 use crate::support::{Sentry, capture, story_with, text};
 
 const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
-type Captures = BindTransactionIdLayer<MintTransactionId, Failures>;
+type Captures = BindTransactionIdLayer;
 
 fn with_integration() -> ClientOptions {
     ClientOptions::new().add_integration(TransactionIdIntegration::new())
@@ -67,7 +67,7 @@ async fn audits() -> StatusCode {
 }
 
 async fn audits_on_a_thread() -> StatusCode {
-    let scope = TransactionIdScope::fork().unwrap();
+    let scope = TransactionIdScope::fork_current().unwrap();
     tokio::task::spawn_blocking(move || scope.run(|| capture("audited"))).await.unwrap();
     FAILED
 }
@@ -117,7 +117,7 @@ fn a_request_that_moves_to_another_task_has_one_event() {
     }
     let moves = async |request: Request<Body>, next: Next| {
         let rest = InScope::rest_of_request(next.run(request));
-        assert!(rest.scope().is_some());
+        assert!(rest.id().is_some());
         let response = tokio::spawn(rest).await;
         response.unwrap_or_else(|_| FAILED.into_response())
     };
@@ -156,7 +156,7 @@ fn outside_any_request_its_rest_runs_as_it_is() {
             capture("captured");
             TransactionId::current()
         });
-        assert!(rest.scope().is_none());
+        assert!(rest.id().is_none());
         assert_eq!(rest.await, None);
         assert_eq!(sentry.take(), [("captured".to_owned(), None)]);
         // In the scope of a job it is a fork.
@@ -239,7 +239,7 @@ fn a_fork_keeps_nothing_of_its_request_alive() {
             let handler = async move || {
                 // Proves that the values above are counted.
                 assert!(seen.load(SeqCst) > 0);
-                *fork.lock().unwrap() = TransactionIdScope::fork();
+                *fork.lock().unwrap() = TransactionIdScope::fork_current();
                 status
             };
             let app = Router::new().fallback(handler).layer(layer.clone());

@@ -153,12 +153,11 @@ fn a_body_may_be_dropped_while_its_thread_ends() {
             }
             let body = Hub::run(hub, || {
                 let scope = TransactionIdScope::new(id("ending"));
-                let mut body = Box::pin(scope.bind(OnDrop(move || {
-                    let _ = dropped.send(current());
-                })));
                 // Entered once here, so that all the thread's locals are in use.
-                let _ = body.as_mut().scope().map(|scope| scope.run(|| capture("alive")));
-                body
+                scope.run(|| capture("alive"));
+                Box::pin(scope.bind(OnDrop(move || {
+                    let _ = dropped.send(current());
+                })))
             });
             LAST_TO_GO.with(|last| *last.borrow_mut() = Some(Box::new(body)));
         });
@@ -176,7 +175,7 @@ fn a_fork_may_be_asked_for_while_a_thread_ends() {
     struct Asks(std::sync::mpsc::Sender<bool>);
     impl Drop for Asks {
         fn drop(&mut self) {
-            let _ = self.0.send(TransactionIdScope::fork().is_none());
+            let _ = self.0.send(TransactionIdScope::fork_current().is_none());
         }
     }
     let sentry = Sentry::new();
@@ -193,14 +192,14 @@ fn a_fork_may_be_asked_for_while_a_thread_ends() {
 #[test]
 fn a_fork_takes_the_id_along_and_keeps_its_changes_to_itself() {
     story(|sentry| async move {
-        assert!(TransactionIdScope::fork().is_none());
+        assert!(TransactionIdScope::fork_current().is_none());
         let request = TransactionIdScope::new(id("request"));
         let id_of_request = request.id().as_str().as_ptr();
-        let task = request.clone().bind(async {
+        let task = request.bind(async {
             sentry::configure_scope(|scope| {
                 scope.set_user(Some(sentry::User { id: Some("42".into()), ..Default::default() }));
             });
-            let scope = TransactionIdScope::fork().unwrap();
+            let scope = TransactionIdScope::fork_current().unwrap();
             // What may live long keeps no buffer of the request alive.
             assert_ne!(scope.id().as_str().as_ptr(), id_of_request);
             let blocking = tokio::task::spawn_blocking(move || {
@@ -246,12 +245,13 @@ fn a_task_with_only_the_hub_and_a_tag_set_by_hand_belong_too() {
         assert_eq!(TransactionId::from_hub(request.hub().unwrap()), Some(id("request")));
 
         let hub = Hub::new_from_top(request.hub().unwrap());
-        let forked = async { TransactionIdScope::fork().map(|scope| scope.id().to_string()) };
+        let forked =
+            async { TransactionIdScope::fork_current().map(|scope| scope.id().to_string()) };
         assert_eq!(forked.bind_hub(hub).await.as_deref(), Some("request"));
 
         assert_eq!(TransactionId::from_hub(&sentry.hub), None);
         sentry::configure_scope(|scope| scope.set_tag("transaction_id", "by-hand"));
-        assert_eq!(TransactionIdScope::fork().unwrap().id(), &id("by-hand"));
+        assert_eq!(TransactionIdScope::fork_current().unwrap().id(), &id("by-hand"));
         assert_eq!(current(), None, "current() answers for scopes alone");
         sentry::configure_scope(|scope| scope.set_tag("transaction_id", "not valid"));
         assert_eq!(TransactionId::from_hub(&sentry.hub), None);
@@ -305,7 +305,7 @@ fn a_scope_moves_between_threads_and_a_cancelled_task_is_dropped_inside() {
 #[test]
 fn what_is_in_no_scope_passes_through() {
     let mut body = pin!(InScope::<http_body_util::Full<Bytes>>::default());
-    assert!(body.scope().is_none());
+    assert!(body.id().is_none());
     assert!(body.is_end_stream());
     let mut cx = Context::from_waker(Waker::noop());
     assert!(matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(None)));

@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::middleware::{Next, from_fn};
-use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -38,7 +37,7 @@ async fn call(app: Router, method: &str, path: &str) -> String {
     raw(serve(app).await, head.as_bytes()).await
 }
 
-fn captures() -> BindTransactionIdLayer<Failures> {
+fn captures() -> BindTransactionIdLayer {
     BindTransactionIdLayer::new().capture_failures(Failures::new())
 }
 
@@ -405,7 +404,15 @@ fn errors_of_the_inner_service_are_reported_with_their_sources() {
     let request = || Request::get("/cook?secret").body(Body::empty()).unwrap();
     let fails = async |_: Request<Body>| Err::<Response<Body>, _>(OutOfMustard);
     story(|sentry| async move {
-        let service = ServiceBuilder::new().layer(captures()).service_fn(fails);
+        let opaque = ServiceBuilder::new().layer(captures()).service_fn(fails);
+        opaque.oneshot(request()).await.unwrap_err();
+        let event = sentry.take_events().pop().unwrap();
+        let [exception] = &event.exception[..] else { panic!("{event:?}") };
+        assert!(exception.ty.ends_with("::OutOfMustard"), "{exception:?}");
+        assert_eq!(event.fingerprint[2], exception.ty);
+
+        let layer = captures().read_errors(|error: &OutOfMustard| error);
+        let service = ServiceBuilder::new().layer(layer).service_fn(fails);
         service.oneshot(request()).await.unwrap_err();
         let event = sentry.take_events().pop().unwrap();
         let kinds: Vec<_> = event.exception.iter().map(|e| e.ty.as_str()).collect();
@@ -418,7 +425,7 @@ fn errors_of_the_inner_service_are_reported_with_their_sources() {
         assert!(event.tags.contains_key("transaction_id"));
 
         // Boxed, as everything inside tower's timeout is.
-        let layer = BindTransactionIdLayer::new().capture_failures(Failures::new().boxed_errors());
+        let layer = captures().read_errors(|error: &tower::BoxError| &**error);
         let service = ServiceBuilder::new()
             .layer(layer)
             .timeout(Duration::from_millis(10))

@@ -404,7 +404,7 @@ fn the_response_has_one_header_whatever_the_inner_service_set_and_whatever_the_s
 #[test]
 fn an_upgrade_is_echoed_and_its_task_is_bound_by_hand() {
     async fn upgrade(socket: axum::extract::WebSocketUpgrade) -> Response<Body> {
-        let scope = TransactionIdScope::fork().expect("inside a request");
+        let scope = TransactionIdScope::fork_current().expect("inside a request");
         socket.on_upgrade(|mut socket| {
             scope.bind(async move {
                 while let Some(Ok(message)) = socket.recv().await {

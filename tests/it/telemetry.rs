@@ -115,11 +115,11 @@ async fn route(
         }
         "spawn bare" => drop(tokio::spawn(async move { emitter.emit() })),
         "spawn_blocking" => {
-            let scope = TransactionIdScope::fork().unwrap();
+            let scope = TransactionIdScope::fork_current().unwrap();
             tokio::task::spawn_blocking(move || scope.run(|| emitter.emit())).await.unwrap();
         }
         "upgrade bound by hand" => {
-            let scope = TransactionIdScope::fork().unwrap();
+            let scope = TransactionIdScope::fork_current().unwrap();
             return upgrade.unwrap().on_upgrade(|mut socket| {
                 scope.bind(async move {
                     socket.recv().await;
@@ -258,7 +258,7 @@ fn each_kind_of_telemetry_from_each_place() {
                     if expected(place, with_integration).contains(&kind) {
                         assert_eq!(id.as_deref(), Some("mine"), "{cell}");
                     } else if kind == "call failure" {
-                        // The call minted an ID of its own, sent it, and failed under it.
+                        // The call generated an ID of its own, sent it, and failed under it.
                         assert_eq!(id.as_ref().map(String::len), Some(32), "{cell}");
                     } else {
                         assert_eq!(*id, None, "{cell}");
@@ -310,18 +310,18 @@ fn a_context_tells_where_the_id_came_from() {
         let never = serve(app(Trust::never())).await;
         for (address, lines, expected) in [
             (always, &[&b"mine"[..]][..], "source=\"inbound\""),
-            (always, &[], "source=\"minted\""),
-            (never, &[b"mine"], "refused=\"not trusted\" source=\"minted\""),
+            (always, &[], "source=\"generated\""),
+            (never, &[b"mine"], "refused=\"not trusted\" source=\"generated\""),
             (
                 always,
                 &[b"<secret>"],
                 "refused=\"only ASCII letters, digits and -_.:+/=@~ are allowed\" \
-                 refused_length=8 source=\"minted\"",
+                 refused_length=8 source=\"generated\"",
             ),
             (
                 always,
                 &[b"one", b"other"],
-                "refused=\"several header lines that differ\" refused_length=5 source=\"minted\"",
+                "refused=\"several header lines that differ\" refused_length=5 source=\"generated\"",
             ),
         ] {
             crate::support::get_with_ids(address, lines).await;

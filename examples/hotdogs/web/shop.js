@@ -1,4 +1,4 @@
-// The front end of Sentry's guide: it mints the transaction ID, sends it along, and reports what
+// The front end of Sentry's guide: it generates the transaction ID, sends it along, and reports what
 // fails under it.
 import { copyButton, element } from '/copy.js';
 

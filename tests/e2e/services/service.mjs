@@ -12,7 +12,7 @@ const next = process.env.NEXT;
 const app = express();
 
 app.use((request, response, proceed) => {
-  // Who issues the request mints the ID.
+  // Who issues the request generates the ID.
   const id = request.header('X-Transaction-ID') ?? Math.random().toString(36).slice(2, 11);
   Sentry.setTag('transaction_id', id);
   response.locals.id = id;

@@ -1,5 +1,5 @@
 // A header that nobody's program would send. The order is served all the same, under an ID that
-// was minted for it.
+// was generated for it.
 import { connect } from 'node:net';
 import { check, matches, same } from '../parts/check.mjs';
 import { FAILED, SERVED } from '../parts/shop.mjs';
@@ -28,19 +28,19 @@ const LONGEST = 'Az09-_.:+/=@~'.padEnd(200, '-urn:uuid:Root=1-67891233');
 
 export async function tell(stage) {
   const shop = await stage.shop();
-  const minted = [];
+  const generated = [];
   // One after another: the SDK's queue is short, and what does not fit is not reported.
   for (const [what, lines] of Object.entries(REFUSED)) {
-    minted.push(await refused(shop, what, lines));
+    generated.push(await refused(shop, what, lines));
   }
-  same('IDs that were minted twice', minted.length - new Set(minted).size, 0);
-  for (const id of minted) await stage.project.story(id, SERVICES);
+  same('IDs that were generated twice', generated.length - new Set(generated).size, 0);
+  for (const id of generated) await stage.project.story(id, SERVICES);
 
   const { status, echoed } = await orderByHand(shop, 'artisanal', [LONGEST]);
   same('the longest ID: status and echo', [status, echoed], [FAILED, [LONGEST]]);
   await stage.project.story(LONGEST, SERVICES);
   return [
-    { what: `one of ${minted.length}`, id: minted[0], services: SERVICES },
+    { what: `one of ${generated.length}`, id: generated[0], services: SERVICES },
     { what: 'the longest valid one', id: LONGEST, services: SERVICES },
   ];
 }

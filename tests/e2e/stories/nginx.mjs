@@ -1,5 +1,5 @@
 // The same through nginx: its log, what the client is answered and what is reported agree on one
-// ID, whoever minted it.
+// ID, whoever generated it.
 import { matches, same } from '../parts/check.mjs';
 import * as shopPage from '../parts/page.mjs';
 import { startNginx } from '../parts/nginx.mjs';
@@ -7,7 +7,7 @@ import { FAILED, newId, order } from '../parts/shop.mjs';
 
 export const about = 'the same, through nginx';
 const SERVICES = ['storefront', 'kitchen'];
-const MINTED = /^[0-9a-f]{32}$/;
+const GENERATED = /^[0-9a-f]{32}$/;
 
 export async function tell(stage) {
   const shop = await stage.shop();
@@ -16,11 +16,11 @@ export async function tell(stage) {
   return [
     await onThePage(stage, nginx),
     await agreed(stage, nginx, { what: 'client with an ID', sent: id, becomes: new RegExp(`^${id}$`) }),
-    await agreed(stage, nginx, { what: 'client without an ID', becomes: MINTED }),
-    await agreed(stage, nginx, { what: 'client with "undefined"', sent: 'undefined', becomes: MINTED }),
+    await agreed(stage, nginx, { what: 'client without an ID', becomes: GENERATED }),
+    await agreed(stage, nginx, { what: 'client with "undefined"', sent: 'undefined', becomes: GENERATED }),
     // nginx lets it pass, and logs what became of it.
     await agreed(stage, nginx, {
-      what: 'client with "0000"', sent: '0000', passedOn: '0000', becomes: MINTED,
+      what: 'client with "0000"', sent: '0000', passedOn: '0000', becomes: GENERATED,
     }),
     await whereNobodyAnswers(nginx),
   ];
@@ -54,7 +54,7 @@ async function whereNobodyAnswers(nginx) {
   const answer = await fetch(`${nginx.url}/closed/`);
   const id = answer.headers.get('X-Transaction-ID');
   same('nginx before a storefront that is closed: the status', answer.status, 502);
-  matches('nginx before a storefront that is closed: the ID', id, MINTED);
+  matches('nginx before a storefront that is closed: the ID', id, GENERATED);
   await nginx.logged(id);
   return { what: 'storefront closed', id, services: ['nginx'] };
 }

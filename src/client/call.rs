@@ -1,0 +1,145 @@
+//! Records an outbound call, from its start to its response, its error or its drop.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use sentry::{Hub, Span};
+
+use crate::failures::{Failures, grpc_code, is_grpc};
+use crate::header::IdHeader;
+use crate::scope::alive::hub_is_alive;
+use crate::scope::current_scope;
+use crate::scope::hub::span_of;
+use crate::scope::record::{Call, Outcome, Target};
+use crate::telemetry::call::{CallReport, finish_span, start_span};
+use crate::telemetry::report::peer_id;
+use crate::{TransactionId, TransactionIdScope};
+
+/// A call that is under way.
+pub(crate) struct OutboundCall {
+    started: Instant,
+    method: Method,
+    target: Target,
+    /// The scope whose record is to have the call.
+    scope: Option<TransactionIdScope>,
+    failures: Option<Watch>,
+    span: Option<Span>,
+    is_over: bool,
+}
+
+/// For the report of a failure.
+struct Watch {
+    rules: Failures,
+    hub: Arc<Hub>,
+    id: Option<TransactionId>,
+    /// Where a response would name another ID.
+    header: IdHeader,
+}
+
+/// The settings of the layer that a call is recorded by.
+pub(crate) struct Recording<'a> {
+    pub(crate) breadcrumb: bool,
+    pub(crate) failures: Option<&'a Failures>,
+    pub(crate) span: bool,
+    pub(crate) header: &'a IdHeader,
+}
+
+impl OutboundCall {
+    /// Starts the record of a call. `None` where nothing is to be recorded.
+    pub(crate) fn start(
+        id: Option<&TransactionId>,
+        method: &Method,
+        target: impl FnOnce() -> Target,
+        recording: &Recording<'_>,
+    ) -> Option<Box<Self>> {
+        // Outside any scope a breadcrumb would show in later requests of the thread.
+        let scope = if recording.breadcrumb { current_scope() } else { None };
+        let scope = scope.filter(|scope| scope.hub().is_some());
+        let needs_hub = recording.failures.is_some() || recording.span;
+        // Without one, as at the end of a thread, nothing can be reported.
+        let hub = if needs_hub && hub_is_alive() { Some(Hub::current()) } else { None };
+        let parent = if recording.span { hub.as_ref().and_then(span_of) } else { None };
+        let failures = recording.failures.zip(hub).map(|(rules, hub)| Watch {
+            rules: rules.clone(),
+            hub,
+            id: id.cloned(),
+            header: recording.header.clone(),
+        });
+        if scope.is_none() && failures.is_none() && parent.is_none() {
+            return None;
+        }
+        let target = target();
+        Some(Box::new(Self {
+            started: Instant::now(),
+            span: parent.map(|parent| start_span(&parent, method, &target)),
+            method: method.clone(),
+            target,
+            scope,
+            failures,
+            is_over: false,
+        }))
+    }
+
+    /// Adds the header that continues the trace, unless the caller continues one already.
+    pub(crate) fn propagate_trace(&self, headers: &mut HeaderMap) {
+        let Some(span) = &self.span else { return };
+        if headers.contains_key("sentry-trace") || headers.contains_key("traceparent") {
+            return;
+        }
+        for (name, value) in span.iter_headers() {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::try_from(value))
+            {
+                let _ = headers.try_insert(name, value);
+            }
+        }
+    }
+
+    pub(crate) fn responded(mut self: Box<Self>, status: StatusCode, headers: &HeaderMap) {
+        let grpc = if is_grpc(headers) { grpc_code(headers) } else { None };
+        self.end(Outcome::Answered(status, grpc));
+        let Some(watch) = &self.failures else { return };
+        let fails = watch.rules.has_status(status);
+        let grpc = grpc.filter(|code| watch.rules.has_grpc_code(*code));
+        if fails || grpc.is_some() {
+            let peer = peer_id(headers, &watch.header, watch.id.as_ref());
+            self.report(watch).answered(status, grpc.filter(|_| !fails), peer.as_ref());
+        }
+    }
+
+    /// `error` is `None` where its type, `E`, cannot be read.
+    pub(crate) fn failed<E>(mut self: Box<Self>, error: Option<&(dyn Error + 'static)>) {
+        self.end(Outcome::Failed(error.map(|error| error.to_string().into())));
+        if let Some(watch) = &self.failures {
+            self.report(watch).failed::<E>(error);
+        }
+    }
+
+    fn report<'a>(&'a self, watch: &'a Watch) -> CallReport<'a> {
+        let Self { method, target, .. } = self;
+        CallReport { hub: &watch.hub, id: watch.id.as_ref(), method, target }
+    }
+
+    /// Finishes the span and leaves the record.
+    fn end(&mut self, outcome: Outcome) {
+        self.is_over = true;
+        if let Some(span) = self.span.take() {
+            finish_span(span, &outcome);
+        }
+        let Some(scope) = self.scope.take() else { return };
+        let (method, target) = (self.method.clone(), self.target.clone());
+        let took = self.started.elapsed();
+        scope.record_call(Call { method, target, ended: SystemTime::now(), took, outcome });
+    }
+}
+
+/// A call whose future was dropped was cancelled.
+impl Drop for OutboundCall {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(Outcome::Cancelled);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The parts of an inbound request: its head, and the record of it.
+
+use http::{Extensions, HeaderMap, Method, Request, Uri};
+
+use crate::scope::record::{RecordOptions, RecordedHeaders, RequestRecord, Route};
+
+const SENTRY_TRACE: &str = "sentry-trace";
+const BAGGAGE: &str = "baggage";
+
+/// All of a request but its body: the argument of [`Trust::when`] and of a
+/// [`MakeTransactionId`](crate::MakeTransactionId).
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    extensions: &'a Extensions,
+}
+
+impl<'a> RequestHead<'a> {
+    pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// The URI, as far as the client sent it: over HTTP/1 mostly a path.
+    #[must_use]
+    pub fn uri(&self) -> &'a Uri {
+        self.uri
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// What the server and the layers further out have added.
+    #[must_use]
+    pub fn extensions(&self) -> &'a Extensions {
+        self.extensions
+    }
+}
+
+impl RequestRecord {
+    /// References to the parts of `request` that an event may show.
+    pub(crate) fn of<B>(
+        request: &Request<B>,
+        options: RecordOptions,
+        trusts_caller: bool,
+        is_shown: bool,
+    ) -> Self {
+        let headers = request.headers();
+        let lines = |name| headers.get_all(name).iter().cloned().collect();
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: if options.sends_pii {
+                RecordedHeaders::All(Box::new(headers.clone()))
+            } else {
+                RecordedHeaders::Few(RecordedHeaders::NAMES.map(|name| headers.get(name).cloned()))
+            },
+            route: matched_route(request),
+            incoming_trace: (trusts_caller && has_trace(request))
+                .then(|| Box::new([SENTRY_TRACE, BAGGAGE].map(lines))),
+            is_shown,
+        }
+    }
+}
+
+pub(crate) fn has_trace<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(SENTRY_TRACE)
+}
+
+#[cfg(feature = "axum")]
+fn matched_route<B>(request: &Request<B>) -> Option<Route> {
+    request.extensions().get::<Route>().cloned()
+}
+
+#[cfg(not(feature = "axum"))]
+fn matched_route<B>(_: &Request<B>) -> Option<Route> {
+    None
+}

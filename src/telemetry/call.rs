@@ -1,0 +1,142 @@
+//! Reports the failure of an outbound call as an event, and renders a call as a span.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use sentry::protocol::{Event, Exception, Level, Request, SpanStatus, Url};
+use sentry::{Hub, Span, TransactionOrSpan};
+
+use crate::TransactionId;
+use crate::scope::record::{Outcome, Target};
+use crate::telemetry::report::{
+    CLIENT_MECHANISM, PEER_TAG, capture, event_from, fingerprint, known_method, opaque_error,
+    response_context, set_mechanism,
+};
+
+/// A call that failed, and the hub and the ID of its report.
+pub(crate) struct CallReport<'a> {
+    pub(crate) hub: &'a Arc<Hub>,
+    pub(crate) id: Option<&'a TransactionId>,
+    pub(crate) method: &'a Method,
+    pub(crate) target: &'a Target,
+}
+
+impl CallReport<'_> {
+    /// Reports an answer: its status or, if it is given, its gRPC code.
+    pub(crate) fn answered(
+        &self,
+        status: StatusCode,
+        grpc: Option<i32>,
+        peer: Option<&TransactionId>,
+    ) {
+        let message = match grpc {
+            None => format!("HTTP Client Error with status code: {}", status.as_u16()),
+            Some(code) => format!("gRPC Client Error with status code: {code}"),
+        };
+        let exception =
+            Exception { ty: "Error".into(), value: Some(message.clone()), ..Exception::default() };
+        let mut event = Event {
+            message: Some(message.clone()),
+            exception: vec![exception].into(),
+            level: Level::Error,
+            ..Event::default()
+        };
+        event.contexts.insert("response".to_owned(), response_context(status).into());
+        if let Some(peer) = peer {
+            event.tags.insert(PEER_TAG.to_owned(), peer.to_string());
+        }
+        self.capture(event, message);
+    }
+
+    /// Reports an error, which is `None` where its type, `E`, cannot be read.
+    pub(crate) fn failed<E>(&self, error: Option<&(dyn Error + 'static)>) {
+        let (event, root) = error.map_or_else(opaque_error::<E>, event_from);
+        self.capture(event, root);
+    }
+
+    /// One issue for each method, host and outcome.
+    fn capture(&self, mut event: Event<'static>, outcome: String) {
+        set_mechanism(&mut event, CLIENT_MECHANISM);
+        let url = Url::parse(&self.target.url()).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        let name = format!("{} {host}", known_method(self.method));
+        let grouping = fingerprint(["http.client".to_owned(), name, outcome]);
+        let method = Some(self.method.to_string());
+        event.request = Some(Request { method, url, ..Request::default() });
+        if let Some(id) = self.id {
+            event.tags.insert(TransactionId::TAG.to_owned(), id.to_string());
+        }
+        capture(self.hub, event, grouping, |_| ());
+    }
+}
+
+/// Starts the span of a call, as a child of `parent`.
+pub(crate) fn start_span(parent: &TransactionOrSpan, method: &Method, target: &Target) -> Span {
+    let url = target.url();
+    let span = parent.start_child("http.client", &format!("{} {url}", known_method(method)));
+    let data = |key: &str, value: &str| span.set_data(key, value.into());
+    data("http.request.method", method.as_str());
+    data("url.full", &url);
+    if let Ok(url) = Url::parse(&url) {
+        data("server.address", url.host_str().unwrap_or_default());
+    }
+    span
+}
+
+pub(crate) fn finish_span(span: Span, outcome: &Outcome) {
+    if let Outcome::Answered(status, grpc) = outcome {
+        span.set_data("http.response.status_code", status.as_u16().into());
+        if let Some(code) = grpc {
+            span.set_data("rpc.grpc.status_code", (*code).into());
+        }
+    }
+    span.set_status(match outcome {
+        Outcome::Failed(_) => SpanStatus::UnknownError,
+        Outcome::Cancelled => SpanStatus::Cancelled,
+        Outcome::Answered(_, Some(code)) => grpc_span_status(*code),
+        Outcome::Answered(status, None) => span_status(*status),
+    });
+    span.finish();
+}
+
+/// As in OpenTelemetry's and Sentry's conventions for HTTP.
+fn span_status(status: StatusCode) -> SpanStatus {
+    match status.as_u16() {
+        401 => SpanStatus::Unauthenticated,
+        403 => SpanStatus::PermissionDenied,
+        404 => SpanStatus::NotFound,
+        409 => SpanStatus::AlreadyExists,
+        429 => SpanStatus::ResourceExhausted,
+        499 => SpanStatus::Cancelled,
+        400..=498 => SpanStatus::InvalidArgument,
+        501 => SpanStatus::Unimplemented,
+        503 => SpanStatus::Unavailable,
+        504 => SpanStatus::DeadlineExceeded,
+        500..=599 => SpanStatus::InternalError,
+        _ => SpanStatus::Ok,
+    }
+}
+
+/// Sentry's statuses of spans are those of gRPC.
+fn grpc_span_status(code: i32) -> SpanStatus {
+    match code {
+        0 => SpanStatus::Ok,
+        1 => SpanStatus::Cancelled,
+        3 => SpanStatus::InvalidArgument,
+        4 => SpanStatus::DeadlineExceeded,
+        5 => SpanStatus::NotFound,
+        6 => SpanStatus::AlreadyExists,
+        7 => SpanStatus::PermissionDenied,
+        8 => SpanStatus::ResourceExhausted,
+        9 => SpanStatus::FailedPrecondition,
+        10 => SpanStatus::Aborted,
+        11 => SpanStatus::OutOfRange,
+        12 => SpanStatus::Unimplemented,
+        13 => SpanStatus::InternalError,
+        14 => SpanStatus::Unavailable,
+        15 => SpanStatus::DataLoss,
+        16 => SpanStatus::Unauthenticated,
+        _ => SpanStatus::UnknownError,
+    }
+}

@@ -1,0 +1,95 @@
+//! Completes the events that are captured in a scope, from its record.
+
+use std::sync::Arc;
+
+use sentry::ClientOptions;
+use sentry::protocol::{Breadcrumb, Context, Event, Map, Value};
+
+use crate::TransactionId;
+use crate::scope::pool::{Slot, Work};
+use crate::scope::record::{Origin, Refusal, RequestRecord};
+use crate::telemetry::report::hides_a_failure;
+use crate::telemetry::request::{protocol_request, route_name};
+
+impl Slot {
+    /// Fills in the parts of `event` that the record has and the event lacks, unless the event belongs
+    /// to other work.
+    pub(crate) fn complete(&self, event: &mut Event<'static>, options: &ClientOptions) {
+        let Work { id, record, .. } = self.work();
+        if event.tags.get(TransactionId::TAG).is_some_and(|tag| *id != tag.as_str()) {
+            return;
+        }
+        if let Some(request) = record.request.as_ref().filter(|request| request.is_shown) {
+            complete_request(event, request, options);
+        }
+        if let Some(origin) = record.origin {
+            let context = || origin_context(origin);
+            event.contexts.entry(TransactionId::TAG.to_owned()).or_insert_with(context);
+        }
+        if !self.calls.is_empty() {
+            let calls = self.calls.snapshot();
+            merge_breadcrumbs(event, calls.iter().map(Breadcrumb::from), options);
+        }
+    }
+
+    /// Takes note of an event that is captured in the scope under its ID. One that a fork captures
+    /// is not of the request itself, so that it does not stand for the request's failure.
+    pub(crate) fn note(&self, event: &Event<'_>) {
+        let work = self.work();
+        let is_ours = event.tags.get(TransactionId::TAG).is_some_and(|tag| work.id == tag.as_str());
+        if !is_ours || !hides_a_failure(event) {
+            return;
+        }
+        work.record.note_report();
+        let mut rest_of = work.rest_of.as_ref();
+        while let Some(request) = rest_of.map(|slot: &Arc<Self>| slot.work()) {
+            request.record.note_report();
+            rest_of = request.rest_of.as_ref();
+        }
+    }
+}
+
+fn complete_request(event: &mut Event<'static>, request: &RequestRecord, options: &ClientOptions) {
+    if event.request.is_none() {
+        event.request = Some(protocol_request(request, options.send_default_pii));
+    }
+    if event.transaction.is_none() {
+        event.transaction = route_name(request);
+    }
+}
+
+/// Puts the calls among the breadcrumbs by time, as if each had been added when it ended.
+fn merge_breadcrumbs(
+    event: &mut Event<'static>,
+    calls: impl Iterator<Item = Breadcrumb>,
+    options: &ClientOptions,
+) {
+    let breadcrumbs = &mut event.breadcrumbs.values;
+    match &options.before_breadcrumb {
+        Some(callback) => breadcrumbs.extend(calls.filter_map(|call| callback(call))),
+        None => breadcrumbs.extend(calls),
+    }
+    breadcrumbs.sort_by_key(|breadcrumb| breadcrumb.timestamp);
+    let excess = breadcrumbs.len().saturating_sub(options.max_breadcrumbs);
+    breadcrumbs.drain(..excess);
+}
+
+fn origin_context(origin: Origin) -> Context {
+    let mut context = Map::new();
+    let mut set = |key: &str, value: Value| context.insert(key.to_owned(), value);
+    match origin {
+        Origin::Inbound => set("source", "inbound".into()),
+        Origin::Generated(_) => set("source", "generated".into()),
+    };
+    match origin {
+        Origin::Generated(Some(Refusal::Invalid(why))) => {
+            set("refused", why.rule().to_string().into());
+            set("refused_length", why.value_len().into());
+        }
+        Origin::Generated(Some(Refusal::Untrusted)) => {
+            set("refused", "not trusted".into());
+        }
+        Origin::Inbound | Origin::Generated(None) => {}
+    }
+    Context::Other(context)
+}

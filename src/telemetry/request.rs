@@ -1,0 +1,106 @@
+//! Renders the record of an inbound request.
+
+use sentry::protocol::{Map, Request, Url};
+use sentry::utils::is_sensitive_header;
+
+use crate::scope::record::{RecordedHeaders, RequestRecord, Target};
+use crate::telemetry::report::known_method;
+#[cfg(feature = "reqwest")]
+use crate::telemetry::urls::without_secrets;
+use crate::telemetry::urls::{without_query, without_user};
+
+const FILTERED: &str = "[Filtered]";
+
+/// The request as an event shows it. Only with `sends_pii` does it have the query and all headers.
+pub(crate) fn protocol_request(request: &RequestRecord, sends_pii: bool) -> Request {
+    let url = url(request);
+    Request {
+        method: Some(request.method.to_string()),
+        url: if sends_pii { url } else { url.map(without_query) },
+        headers: headers(&request.headers),
+        ..Request::default()
+    }
+}
+
+/// The method and the route, if it is known: the name of a transaction.
+pub(crate) fn route_name(request: &RequestRecord) -> Option<String> {
+    route(request).map(|route| format!("{} {route}", known_method(&request.method)))
+}
+
+/// The method and the route; where the route is not known, the path.
+pub(crate) fn full_name(request: &RequestRecord) -> String {
+    let place = route(request).unwrap_or(request.uri.path());
+    format!("{} {place}", known_method(&request.method))
+}
+
+#[cfg(feature = "axum")]
+fn route(request: &RequestRecord) -> Option<&str> {
+    request.route.as_ref().map(axum::extract::MatchedPath::as_str)
+}
+
+#[cfg(not(feature = "axum"))]
+fn route(request: &RequestRecord) -> Option<&str> {
+    request.route.as_ref().map(|never| match *never {})
+}
+
+/// The URL as far as the request names it. Behind a proxy the scheme is a guess.
+fn url(request: &RequestRecord) -> Option<Url> {
+    let authority = match request.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => host(&request.headers)?,
+    };
+    let scheme = request.uri.scheme_str().unwrap_or("http");
+    let path = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    without_user(format!("{scheme}://{authority}{path}").parse().ok()?)
+}
+
+fn host(headers: &RecordedHeaders) -> Option<&str> {
+    let host = match headers {
+        RecordedHeaders::Few([host, ..]) => host.as_ref(),
+        RecordedHeaders::All(headers) => headers.get(http::header::HOST),
+    };
+    host?.to_str().ok()
+}
+
+fn headers(headers: &RecordedHeaders) -> Map<String, String> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    match headers {
+        RecordedHeaders::Few(values) => RecordedHeaders::NAMES
+            .iter()
+            .zip(values)
+            .filter_map(|(name, value)| Some((name.to_string(), text(value.as_ref()?))))
+            // A host may come with a user and a password, as in a URL.
+            .map(|(name, value)| match value.rsplit_once('@') {
+                Some((_, host)) if name == "host" => (name, host.to_owned()),
+                _ => (name, value),
+            })
+            .collect(),
+        RecordedHeaders::All(headers) => headers
+            .iter()
+            .map(|(name, value)| {
+                let is_secret = value.is_sensitive() || is_sensitive_header(name.as_str());
+                let value = if is_secret { FILTERED.to_owned() } else { text(value) };
+                (name.to_string(), value)
+            })
+            .collect(),
+    }
+}
+
+impl Target {
+    /// The URL of an outbound call without its secrets; the path alone where the host is not known.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Uri(uri) => {
+                let (scheme, colon) = uri.scheme_str().map_or(("", ""), |scheme| (scheme, "://"));
+                let host = uri.host().unwrap_or_default();
+                let port = uri.port().map_or_else(String::new, |port| format!(":{port}"));
+                [scheme, colon, host, &port, uri.path()].concat()
+            }
+            #[cfg(feature = "reqwest")]
+            Self::Url(url) => match without_secrets(url.clone()) {
+                Some(url) => url.into(),
+                None => url.path().to_owned(),
+            },
+        }
+    }
+}
