@@ -27,9 +27,10 @@ pub use crate::id::{InvalidTransactionId, TransactionId, TransactionIdRule, X_TR
 pub use crate::scope::TransactionIdScope;
 pub use crate::scope::in_scope::InScope;
 pub use crate::server::generator::MakeTransactionId;
+pub use crate::server::layer::BindTransactionIdLayer;
 pub use crate::server::request::RequestHead;
+pub use crate::server::service::BindTransactionId;
 pub use crate::server::trust::Trust;
-pub use crate::server::{BindTransactionId, BindTransactionIdLayer};
 pub use crate::telemetry::integration::TransactionIdIntegration;
 #[cfg(feature = "tower-http")]
 pub use crate::tower_http::MakeTransactionIdSpan;
@@ -48,5 +49,5 @@ pub mod errors {
 /// The futures of both layers, for code that has to name them.
 pub mod future {
     pub use crate::client::InjectResponseFuture;
-    pub use crate::server::BindResponseFuture;
+    pub use crate::server::service::BindResponseFuture;
 }

@@ -13,7 +13,6 @@ use crate::scope::pool::Slot;
 use crate::scope::record::{RecordOptions, RequestRecord};
 use crate::telemetry::report::known_method;
 use crate::telemetry::request::full_name;
-use crate::telemetry::trace::continued_header;
 
 /// A `MakeSpan` for tower-http's `TraceLayer` that records `transaction_id`, so that each log line
 /// of a request has it.
@@ -100,7 +99,7 @@ impl<B> MakeSpan<B> for MakeTransactionIdSpan {
         let name = client.as_ref().map(|_| full_name(&record));
         let op = client.as_ref().map(|_| "http.server");
         let trace = record.incoming_trace.as_deref().zip(client.as_ref());
-        let trace = trace.and_then(|(lines, client)| continued_header(lines, client));
+        let trace = trace.and_then(|(trace, client)| trace.header(client));
         // The level of a span is part of its call site.
         macro_rules! span {
             ($level:expr) => {

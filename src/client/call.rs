@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use sentry::{Hub, Span};
 
 use crate::failures::{Failures, grpc_code, is_grpc};
@@ -82,19 +82,9 @@ impl OutboundCall {
         }))
     }
 
-    /// Adds the header that continues the trace, unless the caller continues one already.
-    pub(crate) fn propagate_trace(&self, headers: &mut HeaderMap) {
-        let Some(span) = &self.span else { return };
-        if headers.contains_key("sentry-trace") || headers.contains_key("traceparent") {
-            return;
-        }
-        for (name, value) in span.iter_headers() {
-            if let (Ok(name), Ok(value)) =
-                (HeaderName::try_from(name), HeaderValue::try_from(value))
-            {
-                let _ = headers.try_insert(name, value);
-            }
-        }
+    /// The span of the call, if one is active around it.
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.span.as_ref()
     }
 
     pub(crate) fn responded(mut self: Box<Self>, status: StatusCode, headers: &HeaderMap) {

@@ -23,6 +23,7 @@ use crate::header::IdHeader;
 use crate::scope::in_scope::InScope;
 use crate::scope::record::Origin;
 use crate::scope::{Opening, TransactionIdScope, ambient_id};
+use crate::telemetry::trace::OutboundTrace;
 
 /// A [`Layer`] that puts the transaction ID on outbound requests, to the hosts that were allowed
 /// and to no others.
@@ -98,6 +99,8 @@ struct Config {
     failures: Option<Failures>,
     breadcrumbs: bool,
     propagate_trace: bool,
+    /// Further headers that only allowed hosts may see.
+    protected: Arc<[HeaderName]>,
 }
 
 impl InjectTransactionIdLayer {
@@ -110,6 +113,7 @@ impl InjectTransactionIdLayer {
             failures: None,
             breadcrumbs: true,
             propagate_trace: false,
+            protected: Arc::default(),
         });
         Self { config, errors: OpaqueErrors::new() }
     }
@@ -186,13 +190,36 @@ impl<R> InjectTransactionIdLayer<R> {
         self
     }
 
-    /// Whether a call that is made while a Sentry span is active becomes a child span
-    /// `http.client` of it, and tells allowed hosts so by the header `sentry-trace`. Off by
+    /// Names further headers that only allowed hosts may see, such as `traceparent`, `tracestate`,
+    /// `baggage` and `sentry-trace`: they are removed from requests to all other hosts. None by
     /// default.
     ///
-    /// A request that continues a trace by itself (`sentry-trace`, `traceparent`) keeps its
-    /// headers, and the sampling decision stays the span's. Without an active span nothing is
-    /// sent: the trace ID of the process would tie strangers together.
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_transaction_id::{AllowedHosts, InjectTransactionIdLayer};
+    ///
+    /// let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["kitchen.internal"])?)
+    ///     .protect_headers(["traceparent", "baggage"].map(HeaderName::from_static));
+    /// # Ok::<(), tower_transaction_id::InvalidHost>(())
+    /// ```
+    #[must_use]
+    pub fn protect_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.config().protected = names.into_iter().collect();
+        self
+    }
+
+    /// Sets whether calls continue the trace: allowed hosts are sent `sentry-trace` and `baggage`, as in
+    /// Sentry's [specification](https://develop.sentry.dev/sdk/foundations/trace-propagation/). Off by
+    /// default.
+    ///
+    /// - While a span is active, the call becomes a child span `http.client` of it, and passes on its
+    ///   sampling decision.
+    /// - Without a span, the trace is that of the current scope: the caller's, if the server layer
+    ///   trusts the caller, or one of its own. No sampling decision is sent.
+    /// - The caller's baggage is passed on unchanged, as far as it is Sentry's. A trace that starts
+    ///   here is described by its ID, the public key, release, environment and organisation.
+    /// - A request that continues a trace by itself (`sentry-trace`, `traceparent`) keeps its headers.
+    ///   Members of `baggage` that are there stay.
     #[must_use]
     pub fn propagate_trace(mut self, propagate_trace: bool) -> Self {
         self.config().propagate_trace = propagate_trace;
@@ -329,6 +356,9 @@ impl Config {
 
     /// Takes the current ID off a request to a host that may not see it. Returns the current ID.
     fn withhold(&self, headers: &mut HeaderMap) -> Option<TransactionId> {
+        for name in &*self.protected {
+            headers.remove(name);
+        }
         if !headers.contains_key(self.header.name()) {
             return TransactionId::current();
         }
@@ -355,11 +385,14 @@ impl Config {
         // An event belongs to the caller's work, even where the caller sends another ID.
         let current = self.failures.is_some().then(TransactionId::current).flatten();
         let id = current.as_ref().or(id);
-        let call = OutboundCall::start(id, request.method(), || request.target(), &recording)?;
-        if is_allowed {
-            call.propagate_trace(request.headers_mut());
+        let call = OutboundCall::start(id, request.method(), || request.target(), &recording);
+        if is_allowed
+            && self.propagate_trace
+            && let Some(trace) = OutboundTrace::of(call.as_ref().and_then(|call| call.span()))
+        {
+            trace.set(request.headers_mut());
         }
-        Some(call)
+        call
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sentry::protocol::{Event, Transaction};
+use sentry::protocol::{Event, TraceId, Transaction};
 use sentry::types::Uuid;
 use sentry::{Client, ClientOptions, Hub, Scope, TransactionOrSpan};
 
@@ -73,7 +73,8 @@ impl BaseHub {
             }
             scope.clone()
         });
-        let options = RecordOptions::of(client.options());
+        let fallback_trace = fallback_trace(&hub);
+        let options = RecordOptions { fallback_trace, ..RecordOptions::of(client.options()) };
         Some(Self { client, scope, key: KEYS.fetch_add(1, Relaxed), options })
     }
 
@@ -171,6 +172,17 @@ fn is_first_look(event: &Event<'_>) -> bool {
 
 fn has_integration(options: &ClientOptions) -> bool {
     options.integrations.iter().any(|integration| integration.name() == INTEGRATION)
+}
+
+/// The trace of the events of `hub` if no span is active: that of the process, as a rule.
+pub(crate) fn fallback_trace(hub: &Hub) -> Option<TraceId> {
+    let header = Hub::new_from_top(HubRef(hub)).configure_scope(|scope| {
+        scope.set_span(None);
+        scope.iter_trace_propagation_headers().next()
+    });
+    // The SDK shows a trace only as the value of this header.
+    let (_, sentry_trace) = header?;
+    sentry_trace.split('-').next()?.parse().ok()
 }
 
 /// The active span of `hub`. It is read from a fork, since another thread may be changing the scope

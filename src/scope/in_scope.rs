@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::scope::TransactionIdScope;
 use crate::scope::current::Entered;
-use crate::scope::pool::Slot;
+use crate::scope::pool::{Slot, Work};
 
 const TAKEN: &str = "taken only when it is ready, moved out or dropped";
 
@@ -146,6 +146,10 @@ impl<T> InScope<T> {
     /// Takes the inner value, which leaves the scope.
     pub(crate) fn into_inner(mut self) -> T {
         self.inner.take().expect(TAKEN)
+    }
+
+    pub(crate) fn work(&self) -> Option<&Work> {
+        self.slot.as_deref().map(Slot::work)
     }
 
     /// The scope, for the report of a failure.

@@ -163,12 +163,15 @@ impl TransactionIdScope {
         let mut slot = Slot::take(None);
         let unique = Arc::get_mut(&mut slot).expect("a slot from the pool is unique");
         unique.calls.copy_from(&self.0.calls);
-        unique.open(Work {
-            header: parent.header.clone(),
-            trusts_caller: parent.trusts_caller,
-            record: parent.record.fork(),
-            ..Work::new(id, hub)
-        });
+        if let Some(hub) = &hub {
+            // So that both are in the same trace.
+            parent.trace(hub.hub.client().as_deref());
+        }
+        let mut work = Work::new(id, hub);
+        work.header.clone_from(&parent.header);
+        work.trusts_caller = parent.trusts_caller;
+        work.record = parent.record.fork();
+        unique.open(work);
         Self(slot)
     }
 
@@ -181,8 +184,10 @@ impl TransactionIdScope {
             Some(base) => Some(base.fork(&mut unique.lent, &tags)),
             None => fork_current(completes_events, &tags),
         };
-        let record = Record::new(origin);
-        unique.open(Work { header, trusts_caller, record, ..Work::new(id, hub) });
+        let mut work = Work::new(id, hub);
+        (work.header, work.trusts_caller) = (header, trusts_caller);
+        work.record = Record::new(origin);
+        unique.open(work);
         Self(slot)
     }
 
@@ -214,10 +219,10 @@ impl TransactionIdScope {
         }
     }
 
-    /// The record, before the scope is entered for the first time.
-    pub(crate) fn record_mut(&mut self) -> &mut Record {
+    /// The content, before the scope is entered for the first time.
+    pub(crate) fn work_mut(&mut self) -> &mut Work {
         let slot = Arc::get_mut(&mut self.0).expect("a scope that was never entered is unique");
-        &mut slot.work_mut().record
+        slot.work_mut()
     }
 }
 
@@ -257,6 +262,7 @@ impl Work {
             options,
             completes_events: AtomicBool::new(completes_events),
             record: Record::default(),
+            performance: None,
             rest_of: None,
         }
     }

@@ -12,7 +12,8 @@ use sentry::{Hub, Scope};
 
 use crate::TransactionId;
 use crate::header::IdHeader;
-use crate::scope::record::{Calls, Record, RecordOptions};
+use crate::scope::alive::hub_is_alive;
+use crate::scope::record::{Calls, Performance, Record, RecordOptions};
 
 /// The number of slots that a thread keeps.
 const SPARES: usize = 32;
@@ -44,8 +45,20 @@ pub(crate) struct Work {
     /// Whether the events of the hub are completed from the record.
     pub(crate) completes_events: AtomicBool,
     pub(crate) record: Record,
+    pub(crate) performance: Option<Performance>,
     /// The scope of the request that this one continues in another task.
     pub(crate) rest_of: Option<Arc<Slot>>,
+}
+
+/// Sentry gives a transaction the tags of the hub that is current when it is finished.
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Some(performance) = self.performance.take()
+            && let Some(hub) = self.hub.take().filter(|_| hub_is_alive())
+        {
+            Hub::run(hub, || performance.finish(&self.record, self.options.sends_pii));
+        }
+    }
 }
 
 impl Slot {

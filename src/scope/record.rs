@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use sentry::protocol::TraceContext;
-use sentry::{ClientOptions, TracesSamplingStrategy};
+use sentry::protocol::{SpanId, TraceContext, TraceId};
+use sentry::{ClientOptions, TracesSamplingStrategy, Transaction};
 
 use crate::InvalidTransactionId;
 
@@ -26,8 +26,10 @@ pub(crate) struct Record {
     /// `None` for a scope that no layer opened.
     pub(crate) origin: Option<Origin>,
     pub(crate) request: Option<RequestRecord>,
+    /// The trace of the work, where no span is active: generated or read when it is first needed.
+    pub(crate) trace: OnceLock<Trace>,
     /// Of the span that the request is handled in, which is over when its failure is reported.
-    pub(crate) trace: OnceLock<Box<TraceContext>>,
+    pub(crate) span: OnceLock<Box<TraceContext>>,
     /// Whether an event that was captured in the request stands for its failure.
     is_reported: AtomicBool,
 }
@@ -39,6 +41,8 @@ pub(crate) struct RecordOptions {
     /// Whether there may be spans.
     pub(crate) traces: bool,
     pub(crate) max_breadcrumbs: usize,
+    /// The trace of all work that has none, if it is known beforehand.
+    pub(crate) fallback_trace: Option<TraceId>,
 }
 
 impl RecordOptions {
@@ -47,6 +51,7 @@ impl RecordOptions {
             sends_pii: options.send_default_pii,
             traces: !matches!(options.traces_sampling_strategy, TracesSamplingStrategy::Disabled),
             max_breadcrumbs: options.max_breadcrumbs,
+            fallback_trace: None,
         }
     }
 }
@@ -72,10 +77,36 @@ pub(crate) struct RequestRecord {
     pub(crate) uri: Uri,
     pub(crate) headers: RecordedHeaders,
     pub(crate) route: Option<Route>,
-    /// The lines of `sentry-trace` and of `baggage` of a caller that is trusted.
-    pub(crate) incoming_trace: Option<Box<[Vec<HeaderValue>; 2]>>,
+    /// Of a caller that is trusted.
+    pub(crate) incoming_trace: Option<Box<IncomingTrace>>,
     /// Whether events that are not the report of its failure show the request.
     pub(crate) is_shown: bool,
+}
+
+/// The lines of the headers that name the trace of the caller.
+#[derive(Clone)]
+pub(crate) struct IncomingTrace {
+    pub(crate) sentry_trace: Vec<HeaderValue>,
+    pub(crate) baggage: Vec<HeaderValue>,
+}
+
+/// The trace of a request or a job: that of its caller, or one of its own.
+#[allow(clippy::struct_field_names)] // Sentry's names
+#[derive(Clone, Copy)]
+pub(crate) struct Trace {
+    pub(crate) trace_id: TraceId,
+    pub(crate) span_id: SpanId,
+    /// The span of the caller, if the trace is the caller's.
+    pub(crate) parent_span_id: Option<SpanId>,
+}
+
+/// The performance transaction of a request: Sentry's measurement of its time, not its ID.
+pub(crate) struct Performance {
+    pub(crate) transaction: Transaction,
+    /// Whether it is sent to Sentry, and so worth its details.
+    pub(crate) is_sampled: bool,
+    /// Set when the response is complete or has failed, which may be before the last drop.
+    pub(crate) ended: OnceLock<SystemTime>,
 }
 
 /// The headers that an event shows.
@@ -155,7 +186,7 @@ impl Record {
             RecordedHeaders::All(headers) => headers.values_mut().for_each(unshare_value),
         }
         if let Some(lines) = &mut request.incoming_trace {
-            lines.iter_mut().flatten().for_each(unshare_value);
+            lines.sentry_trace.iter_mut().chain(&mut lines.baggage).for_each(unshare_value);
         }
     }
 }

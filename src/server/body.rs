@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::failures::Failures;
+use crate::failures::{Failures, grpc_code};
 use crate::scope::in_scope::InScope;
 use crate::telemetry::inbound::Answer;
 
@@ -20,12 +20,14 @@ pin_project! {
         // For a gRPC response whose outcome its trailers have yet to name.
         failures: Option<Failures>,
         has_waited: bool,
+        // Whether the end of the body is that of a performance transaction.
+        is_measured: bool,
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn new(inner: InScope<B>, failures: Option<Failures>) -> Self {
-        Self { inner, failures, has_waited: false }
+    pub(crate) fn new(inner: InScope<B>, failures: Option<Failures>, is_measured: bool) -> Self {
+        Self { inner, failures, has_waited: false, is_measured }
     }
 
     /// Returns a reference to the inner body.
@@ -55,7 +57,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
 /// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self::new(InScope::default(), None)
+        Self::new(InScope::default(), None, false)
     }
 }
 
@@ -70,6 +72,9 @@ impl<B: Body> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let polled = this.inner.as_mut().poll_frame(cx);
+        if *this.is_measured {
+            this.inner.as_ref().measure(&polled);
+        }
         match &polled {
             // A stream may stay open for hours, and must not keep the headers of its request.
             Poll::Pending if !*this.has_waited => {
@@ -91,10 +96,40 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        let is_end = self.inner.is_end_stream();
+        // A server asks this of a body that it is not going to poll.
+        if is_end
+            && self.is_measured
+            && let Some(performance) = self.inner.work().and_then(|work| work.performance.as_ref())
+        {
+            performance.end();
+        }
+        is_end
     }
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
+impl<B: Body> InScope<B> {
+    /// Takes note of the end of the body, and of the status in its trailers, for the performance
+    /// transaction of the request.
+    #[cold]
+    fn measure(self: Pin<&Self>, polled: &Polled<B>) {
+        let Some(work) = self.get_ref().work() else { return };
+        let Some(performance) = &work.performance else { return };
+        match polled {
+            Poll::Pending => {}
+            Poll::Ready(None) => performance.end(),
+            Poll::Ready(Some(Err(_))) => performance.failed(),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(code) = frame.trailers_ref().and_then(grpc_code) {
+                    performance.answered_grpc(code);
+                }
+            }
+        }
     }
 }

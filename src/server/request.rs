@@ -2,7 +2,7 @@
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 
-use crate::scope::record::{RecordOptions, RecordedHeaders, RequestRecord, Route};
+use crate::scope::record::{IncomingTrace, RecordOptions, RecordedHeaders, RequestRecord, Route};
 
 const SENTRY_TRACE: &str = "sentry-trace";
 const BAGGAGE: &str = "baggage";
@@ -62,6 +62,7 @@ impl RequestRecord {
     ) -> Self {
         let headers = request.headers();
         let lines = |name| headers.get_all(name).iter().cloned().collect();
+        let trace = || IncomingTrace { sentry_trace: lines(SENTRY_TRACE), baggage: lines(BAGGAGE) };
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -71,8 +72,7 @@ impl RequestRecord {
                 RecordedHeaders::Few(RecordedHeaders::NAMES.map(|name| headers.get(name).cloned()))
             },
             route: matched_route(request),
-            incoming_trace: (trusts_caller && has_trace(request))
-                .then(|| Box::new([SENTRY_TRACE, BAGGAGE].map(lines))),
+            incoming_trace: (trusts_caller && has_trace(request)).then(|| Box::new(trace())),
             is_shown,
         }
     }

@@ -13,6 +13,7 @@ use crate::telemetry::report::{
     CLIENT_MECHANISM, PEER_TAG, capture, event_from, fingerprint, known_method, opaque_error,
     response_context, set_mechanism,
 };
+use crate::telemetry::status::{grpc_status, http_status};
 
 /// A call that failed, and the hub and the ID of its report.
 pub(crate) struct CallReport<'a> {
@@ -94,49 +95,8 @@ pub(crate) fn finish_span(span: Span, outcome: &Outcome) {
     span.set_status(match outcome {
         Outcome::Failed(_) => SpanStatus::UnknownError,
         Outcome::Cancelled => SpanStatus::Cancelled,
-        Outcome::Answered(_, Some(code)) => grpc_span_status(*code),
-        Outcome::Answered(status, None) => span_status(*status),
+        Outcome::Answered(_, Some(code)) => grpc_status(*code),
+        Outcome::Answered(status, None) => http_status(*status),
     });
     span.finish();
-}
-
-/// As in OpenTelemetry's and Sentry's conventions for HTTP.
-fn span_status(status: StatusCode) -> SpanStatus {
-    match status.as_u16() {
-        401 => SpanStatus::Unauthenticated,
-        403 => SpanStatus::PermissionDenied,
-        404 => SpanStatus::NotFound,
-        409 => SpanStatus::AlreadyExists,
-        429 => SpanStatus::ResourceExhausted,
-        499 => SpanStatus::Cancelled,
-        400..=498 => SpanStatus::InvalidArgument,
-        501 => SpanStatus::Unimplemented,
-        503 => SpanStatus::Unavailable,
-        504 => SpanStatus::DeadlineExceeded,
-        500..=599 => SpanStatus::InternalError,
-        _ => SpanStatus::Ok,
-    }
-}
-
-/// Sentry's statuses of spans are those of gRPC.
-fn grpc_span_status(code: i32) -> SpanStatus {
-    match code {
-        0 => SpanStatus::Ok,
-        1 => SpanStatus::Cancelled,
-        3 => SpanStatus::InvalidArgument,
-        4 => SpanStatus::DeadlineExceeded,
-        5 => SpanStatus::NotFound,
-        6 => SpanStatus::AlreadyExists,
-        7 => SpanStatus::PermissionDenied,
-        8 => SpanStatus::ResourceExhausted,
-        9 => SpanStatus::FailedPrecondition,
-        10 => SpanStatus::Aborted,
-        11 => SpanStatus::OutOfRange,
-        12 => SpanStatus::Unimplemented,
-        13 => SpanStatus::InternalError,
-        14 => SpanStatus::Unavailable,
-        15 => SpanStatus::DataLoss,
-        16 => SpanStatus::Unauthenticated,
-        _ => SpanStatus::UnknownError,
-    }
 }

@@ -15,7 +15,7 @@ impl Slot {
     /// Fills in the parts of `event` that the record has and the event lacks, unless the event belongs
     /// to other work.
     pub(crate) fn complete(&self, event: &mut Event<'static>, options: &ClientOptions) {
-        let Work { id, record, .. } = self.work();
+        let work @ Work { id, record, .. } = self.work();
         if event.tags.get(TransactionId::TAG).is_some_and(|tag| *id != tag.as_str()) {
             return;
         }
@@ -26,6 +26,7 @@ impl Slot {
             let context = || origin_context(origin);
             event.contexts.entry(TransactionId::TAG.to_owned()).or_insert_with(context);
         }
+        work.complete_trace(event);
         if !self.calls.is_empty() {
             let calls = self.calls.snapshot();
             merge_breadcrumbs(event, calls.iter().map(Breadcrumb::from), options);

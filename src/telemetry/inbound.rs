@@ -15,7 +15,6 @@ use crate::telemetry::report::{
     response_context, set_mechanism,
 };
 use crate::telemetry::request::{full_name, protocol_request, route_name};
-use crate::telemetry::trace::continued_trace;
 
 /// The answer of a request that failed.
 pub(crate) enum Answer {
@@ -64,15 +63,11 @@ impl TransactionIdScope {
         }
         let name = full_name(request);
         event.message = message(&name, &outcome);
-        // A span that is still active speaks for itself. Without any trace here it is that of the
-        // process, as for all else that the request captured.
-        if span_of(hub).is_none()
-            && let Some(trace) =
-                record.trace.get().map(|trace| (**trace).clone()).or_else(|| {
-                    continued_trace(request.incoming_trace.as_deref()?, &*hub.client()?)
-                })
+        // A span that is still active speaks for itself.
+        if let Some(trace) = record.span.get()
+            && span_of(hub).is_none()
         {
-            event.contexts.insert("trace".to_owned(), trace.into());
+            event.contexts.insert("trace".to_owned(), (**trace).clone().into());
         }
         let group = route_name(request).unwrap_or_else(|| known_method(&request.method).to_owned());
         let grouping = fingerprint(["http.server".to_owned(), group, outcome]);
@@ -94,14 +89,14 @@ impl TransactionIdScope {
 impl Work {
     /// Takes note of the first span that is active on `hub`.
     pub(crate) fn note_span(&self, hub: impl AsRef<Hub>) {
-        if self.record.trace.get().is_none()
+        if self.record.span.get().is_none()
             && let Some(span) = span_of(hub)
         {
             let TraceContext { trace_id, span_id, parent_span_id, op, .. } =
                 span.get_trace_context();
             let trace =
                 TraceContext { trace_id, span_id, parent_span_id, op, ..TraceContext::default() };
-            let _ = self.record.trace.set(Box::new(trace));
+            let _ = self.record.span.set(Box::new(trace));
         }
     }
 }

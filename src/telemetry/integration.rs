@@ -49,9 +49,12 @@ impl Integration for TransactionIdIntegration {
     fn setup(&self, options: &mut ClientOptions) {
         let own = options.before_send_log.take();
         options.before_send_log = Some(Arc::new(move |mut log| {
-            if let Some(id) = TransactionId::current() {
+            if let Some(slot) = current_slot() {
+                let work = slot.work();
                 let key = TransactionId::TAG.to_owned();
-                log.attributes.entry(key).or_insert_with(|| id.as_str().into());
+                log.attributes.entry(key).or_insert_with(|| work.id.as_str().into());
+                let replaced = log.trace_id.and_then(|trace_id| work.replace_fallback(trace_id));
+                log.trace_id = replaced.or(log.trace_id);
             }
             match &own {
                 Some(own) => own(log),
@@ -60,9 +63,11 @@ impl Integration for TransactionIdIntegration {
         }));
         let own = options.before_send_metric.take();
         options.before_send_metric = Some(Arc::new(move |mut metric| {
-            if let Some(id) = TransactionId::current() {
+            if let Some(slot) = current_slot() {
+                let work = slot.work();
                 let key = TransactionId::TAG.into();
-                metric.attributes.entry(key).or_insert_with(|| id.as_str().into());
+                metric.attributes.entry(key).or_insert_with(|| work.id.as_str().into());
+                metric.trace_id = work.replace_fallback(metric.trace_id).unwrap_or(metric.trace_id);
             }
             match &own {
                 Some(own) => own(metric),

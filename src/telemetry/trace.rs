@@ -1,51 +1,240 @@
-//! The trace that an inbound request belongs to, by its own account.
+//! The trace of a request or a job, where no span is active.
+//!
+//! The rules are those of Sentry's specification of trace propagation, "tracing without performance":
+//! <https://develop.sentry.dev/sdk/foundations/trace-propagation/>.
 
-use http::HeaderValue;
-use sentry::protocol::{OrganizationId, TraceContext};
-use sentry::{Client, ClientOptions, TracePropagationContext};
+use std::fmt::Write;
+use std::sync::Arc;
 
-/// The value of `sentry-trace` as Sentry's SDK understands it: of several lines, the last valid one,
-/// without any text after the sampling decision. `None` if `client` does not continue the trace.
-///
-/// The lines are those of `sentry-trace` and of `baggage`.
-pub(crate) fn continued_header(lines: &[Vec<HeaderValue>; 2], client: &Client) -> Option<String> {
-    let [sentry_trace, baggage] = lines;
-    let lines = sentry_trace.iter().filter_map(|line| line.to_str().ok());
-    let context =
-        TracePropagationContext::try_from_headers(lines.map(|line| ("sentry-trace", line)));
-    let context = context.ok().filter(|_| may_be_continued(baggage, client.options()))?;
-    Some(context.sentry_trace_header())
+use http::{HeaderMap, HeaderName};
+use sentry::protocol::{Context, Event, OrganizationId, SpanId, TraceContext, TraceId};
+use sentry::{Client, ClientOptions, Hub, Span, TracePropagationContext};
+
+use crate::scope::alive::hub_is_alive;
+use crate::scope::current::current_slot;
+use crate::scope::hub::fallback_trace;
+use crate::scope::pool::{Slot, Work};
+use crate::scope::record::{IncomingTrace, Trace};
+
+const TRACE: &str = "trace";
+
+impl Work {
+    /// The trace of the work: that of a caller that is trusted, or one of its own.
+    pub(crate) fn trace(&self, client: Option<&Client>) -> Trace {
+        *self.record.trace.get_or_init(|| {
+            let request = self.record.request.as_ref();
+            let incoming = request.and_then(|request| request.incoming_trace.as_deref());
+            let continued = incoming.zip(client).and_then(|(trace, client)| trace.next(client));
+            continued.unwrap_or_else(|| Trace {
+                trace_id: TraceId::default(),
+                span_id: SpanId::default(),
+                parent_span_id: None,
+            })
+        })
+    }
+
+    /// Puts `event` into the trace of the work, unless it has a trace of its own.
+    pub(crate) fn complete_trace(&self, event: &mut Event<'static>) {
+        if let Some(Context::Trace(trace)) = event.contexts.get(TRACE)
+            && self.is_fallback(trace.trace_id)
+        {
+            let Trace { trace_id, span_id, parent_span_id } = self.trace(self.client().as_deref());
+            let trace =
+                TraceContext { trace_id, span_id, parent_span_id, ..TraceContext::default() };
+            event.contexts.insert(TRACE.to_owned(), trace.into());
+        }
+    }
+
+    /// The trace of a log line or a metric that is in `trace_id`, if it is to have another.
+    pub(crate) fn replace_fallback(&self, trace_id: TraceId) -> Option<TraceId> {
+        self.is_fallback(trace_id).then(|| self.trace(self.client().as_deref()).trace_id)
+    }
+
+    /// Whether everything that has no trace of its own is in the trace with this ID.
+    fn is_fallback(&self, trace_id: TraceId) -> bool {
+        let Some(hub) = &self.hub else { return false };
+        let ours = self.options.fallback_trace.or_else(|| fallback_trace(hub));
+        ours == Some(trace_id) || fallback_trace(&Hub::main()) == Some(trace_id)
+    }
+
+    fn client(&self) -> Option<Arc<Client>> {
+        self.hub.as_ref()?.client()
+    }
+
+    /// The members of `baggage` that describe the trace with `trace_id`. Those of a caller are passed
+    /// on unchanged, and to the trace of a caller that sent none, none are added.
+    fn baggage(&self, trace_id: TraceId, client: &Client) -> Option<String> {
+        let request = self.record.request.as_ref();
+        let incoming = request.and_then(|request| request.incoming_trace.as_deref());
+        if let Some(incoming) = incoming
+            && incoming.next(client).is_some_and(|trace| trace.trace_id == trace_id)
+        {
+            return incoming.sentry_members();
+        }
+        Some(own_members(trace_id, client))
+    }
 }
 
-/// The next step of the trace, if `client` continues it.
-pub(crate) fn continued_trace(
-    lines: &[Vec<HeaderValue>; 2],
-    client: &Client,
-) -> Option<TraceContext> {
-    // The SDK shows the parts of a trace only as this text.
-    let header = continued_header(lines, client)?;
-    let mut ids = header.split('-');
-    Some(TraceContext {
-        trace_id: ids.next()?.parse().ok()?,
-        parent_span_id: Some(ids.next()?.parse().ok()?),
-        op: Some("http.server".to_owned()),
-        ..TraceContext::default()
-    })
+/// The headers that continue the trace at the other end of a call.
+pub(crate) struct OutboundTrace {
+    sentry_trace: String,
+    baggage: Option<String>,
 }
 
-/// Decides as the SDK does when it starts a transaction, by
-/// [`ClientOptions::strict_trace_continuation`]. To start one for its answer alone would call the
-/// user's `traces_sampler`.
-fn may_be_continued(baggage: &[HeaderValue], options: &ClientOptions) -> bool {
-    let entries = baggage.iter().filter_map(|line| line.to_str().ok());
-    let entries = entries.flat_map(|line| line.split(',')).filter_map(|e| e.split_once('='));
-    let named = entries.filter(|(key, _)| key.trim() == "sentry-org_id");
-    // An entry's properties follow a semicolon.
-    let values = named.filter_map(|(_, value)| value.split(';').next());
-    let theirs = values.filter_map(|value| value.trim().parse::<OrganizationId>().ok()).last();
-    match (theirs, options.org_id.or_else(|| options.dsn.as_ref()?.org_id())) {
-        (Some(theirs), Some(ours)) => theirs == ours,
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => !options.strict_trace_continuation,
+impl OutboundTrace {
+    /// The trace of `span`; without one, that of the current scope, with no sampling decision. `None`
+    /// where there is neither: the trace of the process would tie strangers together.
+    pub(crate) fn of(span: Option<&Span>) -> Option<Self> {
+        let slot = current_slot();
+        let work = slot.as_deref().map(Slot::work);
+        let hub = work.and_then(|work| work.hub.clone()).or_else(current_hub)?;
+        let client = hub.client()?;
+        let (sentry_trace, trace_id) = if let Some(span) = span {
+            let (_, sentry_trace) = span.iter_headers().next()?;
+            let trace_id = sentry_trace.split('-').next()?.parse().ok()?;
+            (sentry_trace, trace_id)
+        } else {
+            let Trace { trace_id, span_id, .. } = work?.trace(Some(&client));
+            (TracePropagationContext::new(trace_id, span_id).sentry_trace_header(), trace_id)
+        };
+        let baggage = match work {
+            Some(work) => work.baggage(trace_id, &client),
+            None => Some(own_members(trace_id, &client)),
+        };
+        Some(Self { sentry_trace, baggage })
+    }
+
+    /// Adds the headers, unless the caller continues a trace by itself. Members of `baggage` that are
+    /// there stay, and if one is Sentry's, none is added.
+    pub(crate) fn set(self, headers: &mut HeaderMap) {
+        const SENTRY_TRACE: HeaderName = HeaderName::from_static("sentry-trace");
+        const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+        if headers.contains_key(SENTRY_TRACE) || headers.contains_key("traceparent") {
+            return;
+        }
+        if let Ok(value) = self.sentry_trace.try_into() {
+            let _ = headers.try_insert(SENTRY_TRACE, value);
+        }
+        let is_described = headers
+            .get_all(BAGGAGE)
+            .iter()
+            .any(|line| line.to_str().is_ok_and(|line| line.split(',').any(is_sentrys)));
+        if !is_described
+            && let Some(value) = self.baggage.and_then(|members| members.try_into().ok())
+        {
+            let _ = headers.try_append(BAGGAGE, value);
+        }
+    }
+}
+
+fn current_hub() -> Option<Arc<Hub>> {
+    hub_is_alive().then(Hub::current)
+}
+
+impl IncomingTrace {
+    /// The value of `sentry-trace` as Sentry's SDK understands it: of several lines, the last valid
+    /// one, without any text after the sampling decision. `None` if `client` does not continue the
+    /// trace.
+    pub(crate) fn header(&self, client: &Client) -> Option<String> {
+        let lines = self.sentry_trace.iter().filter_map(|line| line.to_str().ok());
+        let context =
+            TracePropagationContext::try_from_headers(lines.map(|line| ("sentry-trace", line)));
+        let context = context.ok().filter(|_| self.may_be_continued(client.options()))?;
+        Some(context.sentry_trace_header())
+    }
+
+    /// The headers as Sentry's SDK takes them.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let sentry_trace = self.sentry_trace.iter().map(|line| ("sentry-trace", line));
+        let baggage = self.baggage.iter().map(|line| ("baggage", line));
+        sentry_trace.chain(baggage).filter_map(|(name, line)| Some((name, line.to_str().ok()?)))
+    }
+
+    /// The next step of the trace, if `client` continues it.
+    fn next(&self, client: &Client) -> Option<Trace> {
+        // The SDK shows the parts of a trace only as this text.
+        let header = self.header(client)?;
+        let mut ids = header.split('-');
+        Some(Trace {
+            trace_id: ids.next()?.parse().ok()?,
+            parent_span_id: Some(ids.next()?.parse().ok()?),
+            span_id: SpanId::default(),
+        })
+    }
+
+    /// Sentry's members of the baggage, byte for byte. Those of other vendors are not ours to send.
+    fn sentry_members(&self) -> Option<String> {
+        let members: Vec<&str> =
+            self.members().map(str::trim).filter(|member| is_sentrys(member)).collect();
+        (!members.is_empty()).then(|| members.join(","))
+    }
+
+    fn members(&self) -> impl Iterator<Item = &str> {
+        let lines = self.baggage.iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(','))
+    }
+
+    /// Decides as the SDK does when it starts a transaction, by
+    /// [`ClientOptions::strict_trace_continuation`]. To start one for its answer alone would call the
+    /// user's `traces_sampler`.
+    fn may_be_continued(&self, options: &ClientOptions) -> bool {
+        let entries = self.members().filter_map(|member| member.split_once('='));
+        let named = entries.filter(|(key, _)| key.trim() == "sentry-org_id");
+        // An entry's properties follow a semicolon.
+        let values = named.filter_map(|(_, value)| value.split(';').next());
+        let theirs = values.filter_map(|value| value.trim().parse::<OrganizationId>().ok()).last();
+        match (theirs, organization(options)) {
+            (Some(theirs), Some(ours)) => theirs == ours,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => !options.strict_trace_continuation,
+        }
+    }
+}
+
+/// Whether a member of a baggage is Sentry's.
+fn is_sentrys(member: &str) -> bool {
+    member.trim_start().starts_with("sentry-")
+}
+
+fn organization(options: &ClientOptions) -> Option<OrganizationId> {
+    options.org_id.or_else(|| options.dsn.as_ref()?.org_id())
+}
+
+/// The members that describe a trace that starts here.
+fn own_members(trace_id: TraceId, client: &Client) -> String {
+    let options = client.options();
+    let mut members = format!("sentry-trace_id={trace_id}");
+    let mut add = |key: &str, value: &str| {
+        let _ = write!(members, ",sentry-{key}={}", PercentEncoded(value));
+    };
+    if let Some(dsn) = &options.dsn {
+        add("public_key", dsn.public_key());
+    }
+    if let Some(release) = &options.release {
+        add("release", release);
+    }
+    if let Some(environment) = &options.environment {
+        add("environment", environment);
+    }
+    if let Some(organization) = organization(options) {
+        add("org_id", &organization.to_string());
+    }
+    members
+}
+
+/// A value in the encoding of the [W3C's baggage](https://www.w3.org/TR/baggage/#value).
+struct PercentEncoded<'a>(&'a str);
+
+impl std::fmt::Display for PercentEncoded<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for byte in self.0.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    f.write_char(char::from(byte))?;
+                }
+                _ => write!(f, "%{byte:02X}")?,
+            }
+        }
+        Ok(())
     }
 }

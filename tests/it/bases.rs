@@ -95,7 +95,10 @@ fn what_one_request_did_to_its_scope_is_unseen_by_the_next() {
             visit(address, "/checks", &id).await;
             let mut event = sentry.take_events().pop().unwrap();
             assert_eq!(event.tags.insert("transaction_id".into(), "first".into()), Some(id));
-            // Apart from its ID, its time and its own event ID, it is like the very first.
+            // Each request has a trace of its own.
+            let trace = untouched.contexts["trace"].clone();
+            assert_ne!(event.contexts.insert("trace".into(), trace.clone()), Some(trace));
+            // Apart from that, its ID, its time and its own event ID, it is like the very first.
             event.timestamp = untouched.timestamp;
             event.event_id = untouched.event_id;
             assert_eq!(event, untouched, "after {what}");

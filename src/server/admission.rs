@@ -1,0 +1,136 @@
+//! Decides on the ID of a request, and opens its scope.
+
+use std::sync::Arc;
+
+use http::Request;
+
+use crate::failures::Failures;
+use crate::header::{IdHeader, Reading};
+use crate::scope::current::with_current;
+use crate::scope::hub::BaseHub;
+use crate::scope::record::{Origin, Refusal, RequestRecord};
+use crate::scope::{Opening, TransactionIdScope};
+use crate::server::generator::Generator;
+use crate::server::trust::Trust;
+use crate::{InvalidTransactionId, TransactionId};
+
+/// The settings of the server layer.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) header: IdHeader,
+    pub(crate) trust: Trust,
+    pub(crate) base: Option<Arc<BaseHub>>,
+    pub(crate) failures: Option<Failures>,
+    pub(crate) records_request: bool,
+    /// Whether a performance transaction is made of each request.
+    pub(crate) measures: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            header: IdHeader::default(),
+            trust: Trust::always(),
+            base: None,
+            failures: None,
+            records_request: true,
+            measures: false,
+        }
+    }
+}
+
+/// The decision on the ID of a request.
+#[derive(Default)]
+pub(crate) struct Admission {
+    /// Opened for it.
+    pub(crate) scope: Option<TransactionIdScope>,
+    /// The ID of the scope of an outer layer that the request is in already. In a box: that is
+    /// seldom, and the future moves often.
+    pub(crate) kept: Option<Box<TransactionId>>,
+    /// Why the ID that came in is no ID.
+    pub(crate) refused: Option<InvalidTransactionId>,
+}
+
+impl Config {
+    /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
+    /// scope, unless the request is already in it.
+    pub(crate) fn admit<B>(
+        &self,
+        request: &mut Request<B>,
+        generator: &mut Generator,
+    ) -> Admission {
+        let Reading { id: incoming, is_one_line } = self.header.read(request.headers());
+        if let Some(Ok(id)) = &incoming
+            && with_current(|work| work.is_of(id, &self.header)) == Some(true)
+        {
+            if !is_one_line {
+                self.header.set(request.headers_mut(), id);
+            }
+            return Admission { kept: Some(Box::new(id.clone())), ..Admission::default() };
+        }
+        let trusts_caller = self.trust.accepts(request, matches!(incoming, Some(Ok(_))));
+        let (id, refusal) = match incoming {
+            Some(Ok(id)) if trusts_caller => {
+                if !is_one_line {
+                    self.header.set(request.headers_mut(), &id);
+                }
+                let scope = self.open(id, request, trusts_caller, Origin::Inbound, None);
+                return Admission { scope: Some(scope), ..Admission::default() };
+            }
+            Some(Ok(id)) => (Some(id), Some(Refusal::Untrusted)),
+            Some(Err(why)) => (None, Some(Refusal::Invalid(why))),
+            None => (None, None),
+        };
+        let (upstream, generated) = (id, generator.make(request));
+        self.header.set(request.headers_mut(), &generated);
+        let origin = Origin::Generated(refusal);
+        let scope = self.open(generated, request, trusts_caller, origin, upstream);
+        let refused = match refusal {
+            Some(Refusal::Invalid(why)) => Some(why),
+            Some(Refusal::Untrusted) | None => None,
+        };
+        Admission { scope: Some(scope), refused, ..Admission::default() }
+    }
+
+    /// Opens the scope of `request` and records the request, where that may be of use.
+    fn open<B>(
+        &self,
+        id: TransactionId,
+        request: &Request<B>,
+        trusts_caller: bool,
+        origin: Origin,
+        upstream: Option<TransactionId>,
+    ) -> TransactionIdScope {
+        let records = self.records_request || self.measures || self.failures.is_some();
+        let mut scope = TransactionIdScope::open(
+            id,
+            Opening {
+                base: self.base.as_deref(),
+                origin: Some(origin),
+                header: Some(self.header.clone()),
+                trusts_caller,
+                upstream,
+                completes_events: records,
+            },
+        );
+        if records && scope.hub().is_some() {
+            let options = scope.work().options;
+            let record = RequestRecord::of(request, options, trusts_caller, self.records_request);
+            scope.work_mut().record.request = Some(record);
+            if self.measures {
+                scope.start_performance();
+            }
+        }
+        scope
+    }
+}
+
+/// Logs a refusal: at debug level, since any client can cause it, and without the value, which is
+/// the client's.
+#[cold]
+pub(crate) fn log_refusal(why: InvalidTransactionId) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(rule = %why.rule(), len = why.value_len(), "transaction ID refused");
+    #[cfg(not(feature = "tracing"))]
+    let _ = why;
+}

@@ -1,0 +1,204 @@
+//! [`BindTransactionId`], its future, and the path of a request through both.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::TransactionId;
+use crate::failures::{Failures, OpaqueErrors, ReadErrors, grpc_code, is_grpc};
+use crate::header::IdHeader;
+use crate::scope::TransactionIdScope;
+use crate::scope::in_scope::InScope;
+use crate::server::admission::{Admission, Config, log_refusal};
+use crate::server::body::ResponseBody;
+use crate::server::generator::Generator;
+use crate::telemetry::inbound::Answer;
+use crate::telemetry::report::peer_id;
+
+/// The [`Service`] of [`BindTransactionIdLayer`](crate::BindTransactionIdLayer).
+pub struct BindTransactionId<S, R = OpaqueErrors> {
+    inner: S,
+    config: Arc<Config>,
+    generator: Generator,
+    errors: R,
+}
+
+impl<S> BindTransactionId<S> {
+    /// Wraps `inner` as [`BindTransactionIdLayer::new`](crate::BindTransactionIdLayer::new) does.
+    pub fn new(inner: S) -> Self {
+        Self::with(inner, Arc::default(), Generator::default(), OpaqueErrors::new())
+    }
+}
+
+impl<S, R> BindTransactionId<S, R> {
+    pub(crate) fn with(inner: S, config: Arc<Config>, generator: Generator, errors: R) -> Self {
+        Self { inner, config, generator, errors }
+    }
+
+    /// Returns a reference to the service inside.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns a mutable reference to the service inside.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Returns the service inside.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: Clone, R: Clone> Clone for BindTransactionId<S, R> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            config: Arc::clone(&self.config),
+            generator: self.generator.clone(),
+            errors: self.errors.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug, R> fmt::Debug for BindTransactionId<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BindTransactionId").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, R, ReqBody, ResBody> Service<Request<ReqBody>> for BindTransactionId<S, R>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    R: ReadErrors<S::Error>,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = BindResponseFuture<S::Future, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let admission = self.config.admit(&mut request, &mut self.generator);
+        let Admission { scope, kept, refused } = admission;
+        let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
+        let failures = self.config.failures.as_ref().filter(|_| in_sentry);
+        BindResponseFuture {
+            failures: failures.cloned(),
+            inner: InScope::start(scope, || {
+                if let Some(why) = refused {
+                    log_refusal(why);
+                }
+                self.inner.call(request)
+            }),
+            header: self.config.header.clone(),
+            kept,
+            errors: self.errors,
+            looks: 0,
+        }
+    }
+}
+
+/// How often a request that waits is searched for the span that it is handled in.
+const MAX_LOOKS: u8 = 16;
+
+pin_project! {
+    /// The response future of [`BindTransactionId`].
+    pub struct BindResponseFuture<F, R = OpaqueErrors> {
+        #[pin]
+        inner: InScope<F>,
+        header: IdHeader,
+        // Only where there is no scope to ask.
+        kept: Option<Box<TransactionId>>,
+        failures: Option<Failures>,
+        errors: R,
+        looks: u8,
+    }
+}
+
+impl<F, R> fmt::Debug for BindResponseFuture<F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BindResponseFuture").field("id", &self.inner.id()).finish_non_exhaustive()
+    }
+}
+
+impl<F, R, ResBody, E> Future for BindResponseFuture<F, R>
+where
+    F: Future<Output = Result<Response<ResBody>, E>>,
+    R: ReadErrors<E>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Poll::Ready((result, scope)) = this.inner.as_mut().poll_with_scope(cx) else {
+            // A layer such as `SentryHttpLayer` takes its span off the scope before there is a
+            // response. A look takes a fork of the hub: not where there can be no span, and not at
+            // each of the polls of a long wait.
+            if this.failures.is_some() && *this.looks < MAX_LOOKS {
+                *this.looks += 1;
+                this.inner.note_span();
+            }
+            return Poll::Pending;
+        };
+        let failures = this.failures.take().zip(scope.as_ref());
+        let mut response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                if let Some((_, scope)) = failures {
+                    scope.report_error::<E>(this.errors.read(&error));
+                }
+                if let Some(scope) = &scope
+                    && let Some(performance) = &scope.work().performance
+                {
+                    performance.failed();
+                }
+                return Poll::Ready(Err(error));
+            }
+        };
+        let failures = failures
+            .and_then(|(failures, scope)| report_head(&response, failures, scope, this.header));
+        let performance = scope.as_ref().and_then(|scope| scope.work().performance.as_ref());
+        let is_measured = performance.is_some();
+        if let Some(performance) = performance {
+            let headers = response.headers();
+            let grpc = if is_grpc(headers) { grpc_code(headers) } else { None };
+            performance.answered(response.status(), grpc);
+        }
+        if let Some(id) = scope.as_ref().map(TransactionIdScope::id).or(this.kept.as_deref()) {
+            this.header.set(response.headers_mut(), id);
+        }
+        Poll::Ready(Ok(response
+            .map(|body| ResponseBody::new(InScope::new(scope, body), failures, is_measured))))
+    }
+}
+
+/// Reports the head of a response where it is a failure. Returns `failures` where the end of the
+/// body has yet to show one.
+fn report_head<B>(
+    response: &Response<B>,
+    failures: Failures,
+    scope: &TransactionIdScope,
+    header: &IdHeader,
+) -> Option<Failures> {
+    let (status, headers) = (response.status(), response.headers());
+    let answer = if failures.has_status(status) {
+        Answer::Status(status)
+    } else if !is_grpc(headers) {
+        return None;
+    } else if let Some(code) = failures.grpc_failure(headers) {
+        Answer::Grpc(code)
+    } else {
+        return (!headers.contains_key("grpc-status")).then_some(failures);
+    };
+    scope.report_answer(&answer, peer_id(headers, header, Some(scope.id())).as_ref());
+    None
+}

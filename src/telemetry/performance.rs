@@ -1,0 +1,104 @@
+//! Measures a request as a performance transaction of Sentry's.
+
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use sentry::protocol::SpanStatus;
+use sentry::{Transaction, TransactionContext};
+
+use crate::scope::TransactionIdScope;
+use crate::scope::record::{Performance, Record};
+use crate::telemetry::request::{full_name, protocol_request};
+use crate::telemetry::status::{grpc_status, http_status};
+
+const OP: &str = "http.server";
+
+impl TransactionIdScope {
+    /// Starts the performance transaction of the recorded request, and makes it the active span of
+    /// the scope's hub. Does nothing where the client makes no transactions.
+    pub(crate) fn start_performance(&mut self) {
+        let work = self.work();
+        let (Some(hub), Some(request)) = (&work.hub, &work.record.request) else { return };
+        if !work.options.traces {
+            return;
+        }
+        let name = full_name(request);
+        let context = match request.incoming_trace.as_deref() {
+            Some(trace) => TransactionContext::continue_from_headers(&name, OP, trace.pairs()),
+            None => TransactionContext::new(&name, OP),
+        };
+        let transaction = hub.start_transaction(context);
+        hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));
+        let is_sampled = is_sampled(&transaction);
+        self.work_mut().performance =
+            Some(Performance { transaction, is_sampled, ended: OnceLock::new() });
+    }
+}
+
+/// Whether a transaction is going to be sent. The deprecated method cannot distinguish a deferred
+/// decision from a negative one, which makes no difference here.
+#[allow(deprecated)]
+fn is_sampled(transaction: &Transaction) -> bool {
+    transaction.is_sampled()
+}
+
+impl Performance {
+    /// Takes note of the head of the response.
+    pub(crate) fn answered(&self, status: StatusCode, grpc: Option<i32>) {
+        if !self.is_sampled {
+            return;
+        }
+        self.transaction.set_data("http.response.status_code", status.as_u16().into());
+        match grpc {
+            Some(code) => self.answered_grpc(code),
+            None => self.set_status(http_status(status)),
+        }
+    }
+
+    /// Takes note of the status of a gRPC response, in its headers or its trailers.
+    pub(crate) fn answered_grpc(&self, code: i32) {
+        if self.is_sampled {
+            self.transaction.set_data("rpc.grpc.status_code", code.into());
+            self.transaction.set_status(grpc_status(code));
+        }
+    }
+
+    /// A status that a handler set is kept.
+    fn set_status(&self, status: SpanStatus) {
+        if self.transaction.get_status().is_none() {
+            self.transaction.set_status(status);
+        }
+    }
+
+    /// Takes note of the end of the response.
+    pub(crate) fn end(&self) {
+        let _ = self.ended.set(SystemTime::now());
+    }
+
+    /// Takes note that the inner service or the body of the response failed.
+    pub(crate) fn failed(&self) {
+        if self.is_sampled {
+            self.transaction.set_status(SpanStatus::UnknownError);
+        }
+        self.end();
+    }
+
+    /// Sends the transaction. Without an end before this, the client left.
+    pub(crate) fn finish(self, record: &Record, sends_pii: bool) {
+        let Self { transaction, is_sampled, ended } = self;
+        if !is_sampled {
+            return transaction.finish();
+        }
+        transaction.set_origin("auto.http.tower");
+        if let Some(request) = &record.request {
+            transaction.set_request(protocol_request(request, sends_pii));
+        }
+        if let Some(ended) = ended.into_inner() {
+            transaction.finish_with_timestamp(ended);
+        } else {
+            transaction.set_status(SpanStatus::Cancelled);
+            transaction.finish();
+        }
+    }
+}
