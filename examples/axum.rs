@@ -11,10 +11,7 @@ use axum::{Router, http::StatusCode};
 use sentry::{ClientOptions, Hub, Level, capture_message};
 use tokio::net::TcpListener;
 use tower_http::cors::{Any, CorsLayer};
-use tower_http::trace::TraceLayer;
-use tower_transaction_id::{
-    BindTransactionIdLayer, InScope, MakeTransactionIdSpan, TransactionId, X_TRANSACTION_ID,
-};
+use tower_transaction_id::{BindTransactionIdLayer, InScope, TransactionId, X_TRANSACTION_ID};
 
 /// The ID is an argument like any other.
 async fn order(id: TransactionId) -> (StatusCode, String) {
@@ -40,9 +37,11 @@ fn shop() -> Router {
     // In axum, the layer that is added last is the outermost.
     Router::new()
         .route("/orders", post(order))
-        .layer(TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()))
         .layer(cors)
-        .layer(BindTransactionIdLayer::new().hub(Hub::main()))
+        // Log lines show the fields of the span, also those of the spawned task.
+        .layer(BindTransactionIdLayer::new().hub(Hub::main()).make_span_with(|request, id| {
+            tracing::info_span!("request", path = request.uri().path(), transaction_id = %id)
+        }))
 }
 
 #[tokio::main]

@@ -10,7 +10,6 @@ use axum::error_handling::HandleErrorLayer;
 use axum::http::{Method, StatusCode, header::CONTENT_TYPE};
 use axum::{BoxError, Router, routing::post};
 use sentry::{ClientOptions, Hub};
-use sentry_tower::SentryHttpLayer;
 use tokio::{net::TcpListener, time::sleep};
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,8 +18,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
-    BindTransactionIdLayer, Failures, MakeTransactionIdSpan, TransactionIdIntegration,
-    X_TRANSACTION_ID,
+    BindTransactionIdLayer, Failures, TransactionIdIntegration, X_TRANSACTION_ID,
 };
 
 async fn order(wish: String) -> &'static str {
@@ -57,18 +55,11 @@ pub(crate) fn with_full_stack(routes: Router) -> Router {
         ))
         // A panic becomes a 500 here, inside of the ID, and so it is answered with it.
         .layer(CatchPanicLayer::new())
-        // Log lines with the ID: inside of it, since its spans have to know it. Outside of what
-        // answers by itself, so that 413, 500, 503 and 504 are logged, too.
-        // Its own line on each failure would be an error: with sentry-tracing, that event would
-        // stand for the failure, in place of the layer's report with route and status. There, leave
-        // its span out of SpanLayer, as MakeTransactionIdSpan's docs show: the next layer makes the
-        // transaction.
-        .layer(
-            TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()).on_failure(()),
-        )
-        // URL and method on events, and a trace. It writes to the hub that is current, and must
-        // not do so outside of a hub of the request's own. This is why no NewSentryLayer is needed.
-        .layer(SentryHttpLayer::new().enable_transaction())
+        // A line for each request. Outside of the layers that answer by themselves, so that 413, 500,
+        // 503 and 504 are logged, too. Its own line on each failure would be an error: with
+        // sentry-tracing, that event would stand for the failure, in place of the report below, which
+        // names route and status.
+        .layer(TraceLayer::new_for_http().on_failure(()))
         // A page of another origin may send the ID, and may read it. Outside of what can fail, so
         // that a failure can be read, too. It answers preflights by itself.
         .layer(
@@ -77,12 +68,18 @@ pub(crate) fn with_full_stack(routes: Router) -> Router {
                 .allow_headers([CONTENT_TYPE, X_TRANSACTION_ID])
                 .expose_headers([X_TRANSACTION_ID]),
         )
-        // The ID: outermost, so that there is no answer without it, preflights included. Not every
-        // 503 is worth an event: when the shop is full, Sentry would hear it a thousand times.
+        // The ID: outermost, so that there is no answer without it, preflights included. Log lines have
+        // it from the span, and Sentry's events, transactions and reports from the hub. Not every 503
+        // is worth an event: when the shop is full, Sentry would hear it a thousand times.
         .layer(
             BindTransactionIdLayer::new()
                 .hub(Hub::main())
-                .capture_failures(Failures::new().statuses([500..=502, 504..=599])),
+                .capture_failures(Failures::new().statuses([500..=502, 504..=599]))
+                .measure_performance(true)
+                .make_span_with(|request, id| {
+                    let (method, path) = (request.method(), request.uri().path());
+                    tracing::info_span!("request", %method, path, transaction_id = %id)
+                }),
         )
 }
 

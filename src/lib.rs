@@ -32,8 +32,6 @@ pub use crate::server::request::RequestHead;
 pub use crate::server::service::BindTransactionId;
 pub use crate::server::trust::Trust;
 pub use crate::telemetry::integration::TransactionIdIntegration;
-#[cfg(feature = "tower-http")]
-pub use crate::tower_http::MakeTransactionIdSpan;
 
 /// The response body of the server layer.
 pub mod body {

@@ -11,13 +11,11 @@ use axum::routing::post;
 use axum::{Json, Router};
 use sentry::Hub;
 use sentry::protocol::Unit;
-use sentry_tower::SentryHttpLayer;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::trace::TraceLayer;
-use tower_transaction_id::{BindTransactionIdLayer, Failures, MakeTransactionIdSpan};
+use tower_transaction_id::{BindTransactionIdLayer, Failures};
 
 use crate::menu::Dog;
 use crate::telemetry::{self, COOKING};
@@ -47,17 +45,20 @@ async fn closing_time() {
 }
 
 fn router() -> Router {
-    let trace = TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new());
     Router::new()
         .route("/cook", post(cook))
         // A panic becomes a 500, and the connection lives on.
         .layer(CatchPanicLayer::new())
-        .layer(trace)
-        // Continues the trace of the storefront.
-        .layer(SentryHttpLayer::new().enable_transaction())
-        // Added last, and so outermost. It reports what fails without saying why: what `cook`
-        // captures by hand, and a panic, stand for their requests and are not reported twice.
-        .layer(BindTransactionIdLayer::new().hub(Hub::main()).capture_failures(Failures::new()))
+        // Added last, and so outermost. It continues the trace of the storefront, and reports requests
+        // that fail without a reason: an error that `cook` captures by hand, and a panic, stand for
+        // their requests and are not reported twice.
+        .layer(
+            BindTransactionIdLayer::new()
+                .hub(Hub::main())
+                .capture_failures(Failures::new())
+                .measure_performance(true)
+                .make_span_with(telemetry::request_span),
+        )
 }
 
 async fn cook(Json(ticket): Json<Value>) -> Response {

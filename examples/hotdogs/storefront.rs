@@ -12,19 +12,16 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use reqwest::Url;
 use sentry::Hub;
-use sentry_tower::SentryHttpLayer;
 use serde_json::{Value, json};
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::cors::CorsLayer;
-use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
-    AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer,
-    MakeTransactionIdSpan, X_TRANSACTION_ID,
+    AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer, X_TRANSACTION_ID,
 };
 
 use crate::menu::Dog;
-use crate::{assets, grill, tunnel};
+use crate::{assets, grill, telemetry, tunnel};
 
 /// What the storefront is told about the rest of the shop.
 #[derive(Debug)]
@@ -60,6 +57,7 @@ impl Storefront {
             let layer = InjectTransactionIdLayer::new(hosts)
                 // A call that fails is an event of its own, also where the order survives it.
                 .capture_failures(Failures::new())
+                .read_errors(|error: &reqwest::Error| error)
                 // The kitchen's trace continues the one of the order.
                 .propagate_trace(true);
             BoxCloneSyncService::new(ServiceBuilder::new().layer(layer).service(http.clone()))
@@ -71,11 +69,8 @@ impl Storefront {
 
     pub(crate) fn router(self) -> Router {
         let cors = self.surroundings.cors.clone().map(cors);
-        // Inside the server layer, so that traces are tagged; of orders only, since the files of
-        // a page are not worth a trace.
-        let order = post(order).layer(SentryHttpLayer::new().enable_transaction());
-        let trace = TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new());
-        let router = Router::new()
+        let shop = Arc::new(self);
+        let files = Router::new()
             .route("/", get(async || assets::html(assets::SHOP_PAGE)))
             .route("/shop.js", get(async || assets::script(assets::SHOP_SCRIPT)))
             .route("/copy.js", get(async || assets::script(assets::COPY_SCRIPT)))
@@ -85,14 +80,16 @@ impl Storefront {
             .route("/settings", get(settings))
             .route("/tunnel", post(tunnel::forward))
             .layer(DefaultBodyLimit::max(tunnel::LARGEST_ENVELOPE))
-            .route("/orders", order)
-            .with_state(Arc::new(self))
-            .layer(trace)
+            .with_state(Arc::clone(&shop))
             // Added last, and so outermost: all of the above happens under the ID. A request that
             // fails is reported here, in one place; no handler has to think of it.
-            .layer(
-                BindTransactionIdLayer::new().hub(Hub::main()).capture_failures(Failures::new()),
-            );
+            .layer(server());
+        // The files of a page are not worth a performance transaction; an order is.
+        let orders = Router::new()
+            .route("/orders", post(order))
+            .with_state(shop)
+            .layer(server().measure_performance(true));
+        let router = files.merge(orders);
         match cors {
             // The one layer that stands further out: it answers preflights by itself.
             Some(cors) => router.layer(cors),
@@ -117,6 +114,14 @@ impl Storefront {
             Err(NotCooked { kitchen_id })
         }
     }
+}
+
+/// The one layer that a service needs.
+fn server() -> BindTransactionIdLayer {
+    BindTransactionIdLayer::new()
+        .hub(Hub::main())
+        .capture_failures(Failures::new())
+        .make_span_with(telemetry::request_span)
 }
 
 /// For a page of `origin`: it may send the ID, and it may read the one that comes back, which is

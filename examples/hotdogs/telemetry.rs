@@ -7,7 +7,7 @@ use std::{env, thread};
 use sentry::integrations::tracing::{BreadcrumbLayer, LogLayer};
 use sentry::types::Dsn;
 use sentry::{ClientInitGuard, ClientOptions, Hub};
-use tower_transaction_id::TransactionIdIntegration;
+use tower_transaction_id::{RequestHead, TransactionId, TransactionIdIntegration};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -41,9 +41,15 @@ pub(crate) fn init(service: &'static str, dsn: Dsn) -> ClientInitGuard {
     guard
 }
 
+/// The span of a request, whose fields each of its log lines shows.
+pub(crate) fn request_span(request: RequestHead<'_>, id: &TransactionId) -> tracing::Span {
+    let (method, path) = (request.method(), request.uri().path());
+    tracing::info_span!("request", %method, path, transaction_id = %id)
+}
+
 /// Each line goes one way, so that no story tells it twice: what is worth keeping of every order
 /// becomes a Sentry log, and the single steps become breadcrumbs, which are sent only where
-/// something fails. tower-http's lines go to neither: what they tell of, the layers report.
+/// something fails.
 fn what_is_traced() {
     let logs = Targets::new().with_target("hotdogs", LevelFilter::INFO);
     let steps = Targets::new().with_target(COOKING, LevelFilter::DEBUG);

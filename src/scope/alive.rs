@@ -18,6 +18,9 @@ thread_local! {
     /// reverse order of their first use, and the hub was used before. (std does not promise the order;
     /// the platforms of the tests keep it.)
     static CANARY: Canary = {
+        // A subscriber has thread-locals as well, which a scope with a span needs.
+        #[cfg(feature = "tracing")]
+        drop(tracing::Span::current());
         HAS_CANARY.set(true);
         Canary
     };

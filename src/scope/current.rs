@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::mem::{self, ManuallyDrop};
 use std::sync::Arc;
 
-use sentry::{Hub, HubSwitchGuard};
+use sentry::HubSwitchGuard;
 
 use crate::TransactionId;
 use crate::scope::alive::hub_is_alive;
@@ -56,7 +56,8 @@ pub(crate) struct Entered<'a> {
     /// The scope changes places with the one that was current, and moves back in the end: no
     /// reference is counted on the way.
     place: Option<&'a mut Option<Arc<Slot>>>,
-    _hub: Option<HubSwitchGuard>,
+    hub: Option<HubSwitchGuard>,
+    has_span: bool,
 }
 
 impl<'a> Entered<'a> {
@@ -65,12 +66,19 @@ impl<'a> Entered<'a> {
     #[inline]
     pub(crate) fn new(place: &'a mut Option<Arc<Slot>>) -> Self {
         let Some(slot) = place else {
-            return Self { place: None, _hub: None };
+            return Self { place: None, hub: None, has_span: false };
         };
-        let hub: Option<&Arc<Hub>> = slot.work().hub.as_ref().filter(|_| hub_is_alive());
+        let Work { hub, span, .. } = slot.work();
+        // The thread-locals of a subscriber may be gone by then as well.
+        let can_switch = (hub.is_some() || span.is_some()) && hub_is_alive();
+        let has_span = can_switch && span.is_some();
+        if has_span {
+            span.enter();
+        }
+        let hub = hub.as_ref().filter(|_| can_switch);
         let hub = hub.map(|hub| HubSwitchGuard::new(Arc::clone(hub)));
         swap_current(place);
-        Self { place: Some(place), _hub: hub }
+        Self { place: Some(place), hub, has_span }
     }
 }
 
@@ -79,6 +87,12 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         if let Some(place) = &mut self.place {
             swap_current(place);
+            drop(self.hub.take());
+            if self.has_span
+                && let Some(slot) = place
+            {
+                slot.work().span.exit();
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod hub;
 pub(crate) mod in_scope;
 pub(crate) mod pool;
 pub(crate) mod record;
+mod span;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,9 +18,12 @@ use sentry::Hub;
 use crate::TransactionId;
 use crate::header::IdHeader;
 use crate::scope::alive::hub_is_alive;
+#[cfg(feature = "tracing")]
+use crate::scope::hub::span_of;
 use crate::scope::hub::{BaseHub, ScopeHub, Tags, complete_events, fork_current, fork_of};
 use crate::scope::pool::{Slot, Work};
 use crate::scope::record::{Call, Origin, Record};
+use crate::scope::span::ScopeSpan;
 
 /// A [`TransactionId`] and a Sentry hub of its own that carries it as the tag `transaction_id`.
 ///
@@ -171,6 +175,7 @@ impl TransactionIdScope {
         work.header.clone_from(&parent.header);
         work.trusts_caller = parent.trusts_caller;
         work.record = parent.record.fork();
+        work.span = parent.span.clone();
         unique.open(work);
         Self(slot)
     }
@@ -189,6 +194,48 @@ impl TransactionIdScope {
         work.record = Record::new(origin);
         unique.open(work);
         Self(slot)
+    }
+
+    /// Has this scope enter `span` wherever it is current, and its forks, so that log lines show the
+    /// fields of the span. For a job; the server layer has
+    /// [`make_span_with`](crate::BindTransactionIdLayer::make_span_with).
+    ///
+    /// ```
+    /// use tower_transaction_id::{TransactionId, TransactionIdScope};
+    ///
+    /// let scope = TransactionIdScope::new(TransactionId::generate());
+    /// let span = scope.run(|| tracing::info_span!("job", transaction_id = %scope.id()));
+    /// scope.with_span(span).run(|| tracing::info!("cooked")); // job{transaction_id=..}: cooked
+    /// ```
+    ///
+    /// If sentry-tracing makes a Sentry span of it, that span becomes the active one of the scope's hub.
+    #[cfg(feature = "tracing")]
+    #[must_use]
+    pub fn with_span(mut self, span: tracing::Span) -> Self {
+        self.set_span(span);
+        self
+    }
+
+    /// Makes a span inside the scope, where Sentry finds its hub.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn make_span(&mut self, make: impl FnOnce(&TransactionId) -> tracing::Span) {
+        let span = self.run(|| make(self.id()));
+        self.set_span(span);
+    }
+
+    #[cfg(feature = "tracing")]
+    fn set_span(&mut self, span: tracing::Span) {
+        if self.work().options.traces
+            && let Some(hub) = self.hub()
+            && hub_is_alive()
+            // sentry-tracing puts its span on the fork of the hub that it enters.
+            && let Some(sentrys) = self.run(|| span.in_scope(|| span_of(Hub::current())))
+        {
+            hub.configure_scope(|scope| scope.set_span(Some(sentrys)));
+        }
+        if let Some(slot) = Arc::get_mut(&mut self.0) {
+            slot.work_mut().span = ScopeSpan::new(span);
+        }
     }
 
     /// The ID of this scope.
@@ -262,6 +309,7 @@ impl Work {
             options,
             completes_events: AtomicBool::new(completes_events),
             record: Record::default(),
+            span: ScopeSpan::default(),
             performance: None,
             rest_of: None,
         }

@@ -14,6 +14,7 @@ use crate::TransactionId;
 use crate::header::IdHeader;
 use crate::scope::alive::hub_is_alive;
 use crate::scope::record::{Calls, Performance, Record, RecordOptions};
+use crate::scope::span::ScopeSpan;
 
 /// The number of slots that a thread keeps.
 const SPARES: usize = 32;
@@ -45,18 +46,25 @@ pub(crate) struct Work {
     /// Whether the events of the hub are completed from the record.
     pub(crate) completes_events: AtomicBool,
     pub(crate) record: Record,
+    pub(crate) span: ScopeSpan,
     pub(crate) performance: Option<Performance>,
     /// The scope of the request that this one continues in another task.
     pub(crate) rest_of: Option<Arc<Slot>>,
 }
 
-/// Sentry gives a transaction the tags of the hub that is current when it is finished.
+/// Sentry gives a transaction the tags of the hub that is current when it is finished. That of a
+/// tracing span is finished when the last handle of the span is dropped.
 impl Drop for Work {
     fn drop(&mut self) {
-        if let Some(performance) = self.performance.take()
+        if (self.performance.is_some() || self.span.is_some())
             && let Some(hub) = self.hub.take().filter(|_| hub_is_alive())
         {
-            Hub::run(hub, || performance.finish(&self.record, self.options.sends_pii));
+            Hub::run(hub, || {
+                self.span = ScopeSpan::default();
+                if let Some(performance) = self.performance.take() {
+                    performance.finish(&self.record, self.options.sends_pii);
+                }
+            });
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::scope::hub::BaseHub;
 use crate::scope::record::{Origin, Refusal, RequestRecord};
 use crate::scope::{Opening, TransactionIdScope};
 use crate::server::generator::Generator;
+#[cfg(feature = "tracing")]
+use crate::server::request::RequestHead;
 use crate::server::trust::Trust;
 use crate::{InvalidTransactionId, TransactionId};
 
@@ -24,7 +26,12 @@ pub(crate) struct Config {
     pub(crate) records_request: bool,
     /// Whether a performance transaction is made of each request.
     pub(crate) measures: bool,
+    #[cfg(feature = "tracing")]
+    pub(crate) make_span: Option<Arc<MakeSpan>>,
 }
+
+#[cfg(feature = "tracing")]
+pub(crate) type MakeSpan = dyn Fn(RequestHead<'_>, &TransactionId) -> tracing::Span + Send + Sync;
 
 impl Default for Config {
     fn default() -> Self {
@@ -35,6 +42,8 @@ impl Default for Config {
             failures: None,
             records_request: true,
             measures: false,
+            #[cfg(feature = "tracing")]
+            make_span: None,
         }
     }
 }
@@ -120,6 +129,10 @@ impl Config {
             if self.measures {
                 scope.start_performance();
             }
+        }
+        #[cfg(feature = "tracing")]
+        if let Some(make_span) = &self.make_span {
+            scope.make_span(|id| make_span(RequestHead::of(request), id));
         }
         scope
     }

@@ -7,11 +7,15 @@ use http::HeaderName;
 use sentry::Hub;
 use tower_layer::Layer;
 
+#[cfg(feature = "tracing")]
+use crate::TransactionId;
 use crate::failures::{Failures, OpaqueErrors, ReadableErrors};
 use crate::header::IdHeader;
 use crate::scope::hub::BaseHub;
 use crate::server::admission::Config;
 use crate::server::generator::{Generator, MakeTransactionId};
+#[cfg(feature = "tracing")]
+use crate::server::request::RequestHead;
 use crate::server::service::BindTransactionId;
 use crate::server::trust::Trust;
 
@@ -261,6 +265,38 @@ impl<R> BindTransactionIdLayer<R> {
     #[must_use]
     pub fn measure_performance(mut self, measure_performance: bool) -> Self {
         self.config().measures = measure_performance;
+        self
+    }
+
+    /// Has each request handled in a span that `make_span` makes, so that its log lines show the ID.
+    ///
+    /// The span holds for the handler, the body, drops, forks and closures, also where `TraceLayer`
+    /// inside has one of its own. It belongs to your crate: your filter applies to it.
+    ///
+    /// ```
+    /// use tower_transaction_id::{BindTransactionIdLayer, RequestHead, TransactionId};
+    ///
+    /// let layer = BindTransactionIdLayer::new().make_span_with(|request, id| {
+    ///     tracing::info_span!(
+    ///         "request",
+    ///         method = %request.method(),
+    ///         path = request.uri().path(),
+    ///         transaction_id = %id,
+    ///     )
+    /// });
+    /// ```
+    ///
+    /// With sentry-tracing, the user and the tags that a handler sets stay on the hub of the request,
+    /// which is switched after the span is entered. If sentry-tracing makes a performance transaction
+    /// of the span, its span is the active one of that hub; leave it out with a filter on the span
+    /// layer where [`measure_performance`](Self::measure_performance) makes one.
+    #[cfg(feature = "tracing")]
+    #[must_use]
+    pub fn make_span_with<F>(mut self, make_span: F) -> Self
+    where
+        F: Fn(RequestHead<'_>, &TransactionId) -> tracing::Span + Send + Sync + 'static,
+    {
+        self.config().make_span = Some(Arc::new(make_span));
         self
     }
 

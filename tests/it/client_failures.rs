@@ -260,7 +260,7 @@ fn each_call_in_a_scope_leaves_a_breadcrumb_and_none_leaks_out() {
 #[test]
 fn a_breadcrumb_is_there_after_a_call_that_waited_inside_a_span() {
     use tower_http::trace::TraceLayer;
-    use tower_transaction_id::{BindTransactionIdLayer, MakeTransactionIdSpan};
+    use tower_transaction_id::BindTransactionIdLayer;
     story(|sentry| async move {
         let server = server().await;
         let url = format!("{server}/404");
@@ -270,8 +270,13 @@ fn a_breadcrumb_is_there_after_a_call_that_waited_inside_a_span() {
             tokio::task::yield_now().await;
             capture("in a later one");
         };
-        let trace = TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new());
-        let app = Router::new().fallback(handler).layer(trace).layer(BindTransactionIdLayer::new());
+        let app = Router::new()
+            .fallback(handler)
+            .layer(
+                TraceLayer::new_for_http()
+                    .make_span_with(|_: &http::Request<_>| tracing::info_span!("request")),
+            )
+            .layer(BindTransactionIdLayer::new());
         crate::support::get_with_ids(serve(app).await, &[b"mine"]).await;
         let events = sentry.take_events();
         assert_eq!(events.len(), 2);
@@ -319,9 +324,15 @@ fn an_active_span_is_continued_on_allowed_hosts_and_gets_a_child() {
             headers.get("sentry-trace").map(|value| value.to_str().unwrap().to_owned())
         };
 
-        // Without an active span: nothing, though the process has a trace ID.
+        // Without an active span: the trace of the scope, never that of the process, and no decision.
+        let of_process = Hub::new_from_top(&sentry.hub).configure_scope(|scope| {
+            scope.iter_trace_propagation_headers().next().map(|(_, value)| value)
+        });
+        let of_process = of_process.unwrap().split_once('-').unwrap().0.to_owned();
         let (_, headers) = scope("ours").bind(call(request(&allowed))).await;
-        assert_eq!(sentry_trace(&headers.unwrap()), None);
+        let header = sentry_trace(&headers.unwrap()).unwrap();
+        assert_eq!(header.split('-').count(), 2, "{header}");
+        assert!(!header.starts_with(&of_process), "{header}");
 
         let work = async {
             let transaction = sentry::start_transaction(TransactionContext::new("order", "task"));

@@ -15,14 +15,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tower::ServiceExt;
-use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
-    BindTransactionIdLayer, Failures, MakeTransactionIdSpan, TransactionIdIntegration,
-    X_TRANSACTION_ID,
+    BindTransactionIdLayer, Failures, TransactionIdIntegration, X_TRANSACTION_ID,
 };
 
 use crate::support::{
-    CaptureOnDrop, Sentry, capture, echo, echoed, get_with_ids, header_lines, raw, serve,
+    CaptureOnDrop, Sentry, capture, echo, echoed, get_with_ids, header_lines, logged, raw, serve,
     story_with, tag, text,
 };
 
@@ -133,15 +131,14 @@ fn the_spans_of_tracing_become_transactions_under_the_id() {
     story_with(traced(), |sentry| async move {
         let app = Router::new()
             .route("/", get(async || capture("handled")))
-            .layer(TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new()))
-            .layer(BindTransactionIdLayer::new());
+            .layer(logged(BindTransactionIdLayer::new()));
         let address = serve(app).await;
         for id in ["first", "second"] {
             get_with_ids(address, &[id.as_bytes()]).await;
             let (events, transactions) = taken(&sentry);
             assert_eq!(events[0].1.as_deref(), Some(id));
             assert_eq!(transactions.len(), 1);
-            assert_eq!(transactions[0].name.as_deref(), Some("GET /"));
+            assert_eq!(transactions[0].name.as_deref(), Some("request"));
             assert_eq!(transactions[0].tags["transaction_id"], id);
         }
     });

@@ -15,10 +15,9 @@ use sentry::{ClientOptions, Hub, Level};
 use sentry_tower::SentryHttpLayer;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
     AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer,
-    MakeTransactionIdSpan, TransactionIdIntegration,
+    TransactionIdIntegration,
 };
 
 use crate::support::{
@@ -311,7 +310,6 @@ fn a_report_is_in_the_trace_of_its_request() {
     let options = ClientOptions::new().traces_sample_rate(1.0).org_id("42".parse().unwrap());
     story_with(options, |sentry| async move {
         let route = || Router::new().route("/cook", get(handler));
-        let span = MakeTransactionIdSpan::new();
         let plain = serve(route().layer(captures())).await;
         let tower = route().layer(SentryHttpLayer::new().enable_transaction());
         // It waits before there is a span.
@@ -320,8 +318,7 @@ fn a_report_is_in_the_trace_of_its_request() {
             next.run(request).await
         });
         let tower = serve(tower.layer(waits).layer(captures())).await;
-        let spans = route().layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()));
-        let spans = serve(spans.layer(captures())).await;
+        let spans = serve(route().layer(captures().measure_performance(true))).await;
         let theirs = format!(
             "sentry-trace: {TRACE}-{PARENT}-1\r\nbaggage: other=1\r\nbaggage: a=b, sentry-org_id="
         );

@@ -15,6 +15,7 @@ use sentry::test::TestTransport;
 use sentry::{ClientOptions, Envelope, Hub, Level, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tower_transaction_id::BindTransactionIdLayer;
 use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -185,6 +186,14 @@ pub(crate) fn echoed(headers: &http::HeaderMap) -> String {
 }
 
 pub(crate) type Never = Infallible;
+
+/// The layer with a span for each request, as a user writes one.
+pub(crate) fn logged<R>(layer: BindTransactionIdLayer<R>) -> BindTransactionIdLayer<R> {
+    layer.make_span_with(|request, id| {
+        let (method, path) = (request.method(), request.uri().path());
+        tracing::info_span!("request", %method, path, transaction_id = %id)
+    })
+}
 
 thread_local! {
     static PRINTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };

@@ -21,14 +21,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tower::{ServiceBuilder, ServiceExt};
-use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
     AllowedHosts, BindTransactionIdLayer, Failures, InScope, InjectTransactionIdLayer,
-    MakeTransactionIdSpan, TransactionIdIntegration, TransactionIdScope,
+    TransactionIdIntegration, TransactionIdScope,
 };
 use tracing::Instrument;
 
-use crate::support::{Never, Sentry, raw, serve, story_with, tag, text};
+use crate::support::{Never, Sentry, logged, raw, serve, story_with, tag, text};
 
 /// The rows.
 const KINDS: [&str; 8] = [
@@ -229,12 +228,10 @@ fn each_kind_of_telemetry_from_each_place() {
         story_with(options, |sentry| async move {
             let (done, mut is_done) = mpsc::unbounded_channel();
             let other_hub = Arc::new(Hub::new_from_top(&sentry.hub));
-            let trace = TraceLayer::new_for_http().make_span_with(MakeTransactionIdSpan::new());
             let app = Router::new()
                 .route("/{place}", get(route))
                 .with_state(Arc::new(Emitter { other_hub, done }))
-                .layer(trace)
-                .layer(BindTransactionIdLayer::new());
+                .layer(logged(BindTransactionIdLayer::new()));
             let address = serve(app).await;
             for place in [
                 "handler",
