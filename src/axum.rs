@@ -31,8 +31,15 @@ impl<S: Sync> OptionalFromRequestParts<S> for TransactionId {
 /// The rejection of the [`TransactionId`] extractor: the route is not inside a
 /// [`BindTransactionIdLayer`](crate::BindTransactionIdLayer), or a middleware between them runs it in
 /// a task that was not bound by [`InScope::fork`](crate::InScope::fork). Answers `500`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MissingTransactionIdLayer(());
+
+/// The sentence of `Display`, since `unwrap` prints this.
+impl fmt::Debug for MissingTransactionIdLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
 
 impl fmt::Display for MissingTransactionIdLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -250,7 +250,7 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
 /// assert_eq!((why.rule(), why.value_len()), (TransactionIdRule::Bytes, 8));
 /// assert!(!why.to_string().contains("script"));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct InvalidTransactionId {
     rule: TransactionIdRule,
     // Kept by each scope that was opened in spite of it, and so kept small.
@@ -278,6 +278,13 @@ impl InvalidTransactionId {
 impl fmt::Display for InvalidTransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "not a transaction ID ({} bytes): {}", self.len, self.rule)
+    }
+}
+
+/// The sentence of `Display`, since `unwrap` and `main` print this.
+impl fmt::Debug for InvalidTransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

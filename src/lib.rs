@@ -11,7 +11,13 @@ mod failures;
 mod header;
 mod id;
 mod random;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+#[cfg(feature = "reqwest-middleware")]
+mod reqwest_middleware;
 mod scope;
+#[cfg(feature = "serde")]
+mod serde;
 mod server;
 mod telemetry;
 #[cfg(feature = "tower-http")]
@@ -20,8 +26,9 @@ mod tower_http;
 #[cfg(feature = "axum")]
 pub use crate::axum::MissingTransactionIdLayer;
 pub use crate::client::hosts::{AllowedHosts, InvalidHost};
+pub use crate::client::layer::InjectTransactionIdLayer;
 pub use crate::client::message::{ClientRequest, ClientResponse};
-pub use crate::client::{InjectTransactionId, InjectTransactionIdLayer};
+pub use crate::client::service::InjectTransactionId;
 pub use crate::failures::Failures;
 pub use crate::id::{InvalidTransactionId, TransactionId, TransactionIdRule, X_TRANSACTION_ID};
 pub use crate::scope::TransactionIdScope;
@@ -46,6 +53,6 @@ pub mod errors {
 
 /// The futures of both layers, for code that has to name them.
 pub mod future {
-    pub use crate::client::InjectResponseFuture;
+    pub use crate::client::service::InjectResponseFuture;
     pub use crate::server::service::BindResponseFuture;
 }

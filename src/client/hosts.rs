@@ -21,8 +21,24 @@ use std::sync::Arc;
 /// assert!(!hosts.allows("10.0.0.7", Some(22)));
 /// # Ok::<(), tower_transaction_id::InvalidHost>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct AllowedHosts(Option<Arc<[HostRule]>>);
+#[derive(Clone)]
+pub struct AllowedHosts(Option<Arc<List>>);
+
+struct List {
+    rules: Box<[HostRule]>,
+    /// Whether it was said that a client sends requests whose host is not known.
+    #[cfg(feature = "tracing")]
+    has_warned: std::sync::atomic::AtomicBool,
+}
+
+impl fmt::Debug for AllowedHosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(list) => f.debug_tuple("AllowedHosts::only").field(&list.rules).finish(),
+            None => f.write_str("AllowedHosts::any()"),
+        }
+    }
+}
 
 impl AllowedHosts {
     /// Every host, and requests whose host is not known. For a client that only ever calls your
@@ -39,7 +55,9 @@ impl AllowedHosts {
     ///   itself, and never an IP address;
     /// - an IP address: `10.0.0.7`, `[::1]` or `::1`;
     /// - any of these with a port: `localhost:8080`; on that port alone, where the port of a
-    ///   request that names none is its scheme's.
+    ///   request that names none is its scheme's;
+    /// - an origin, as configuration files hold it: `https://kitchen.internal:8443`; its host on its
+    ///   port, or on that of `http` or `https`.
     ///
     /// Neither case nor one trailing dot of a name matters. Names beyond ASCII are written in
     /// Punycode, as they are sent. A name or a suffix does not end in a number: to a URL, `127.1` is an
@@ -47,17 +65,23 @@ impl AllowedHosts {
     ///
     /// # Errors
     ///
-    /// The first entry of any other form, such as a URL or `*.internal`: it would match nothing, and
-    /// the ID would never arrive where it was meant to.
+    /// The first entry of any other form, such as `*.internal` or a URL with a path, a query or a user,
+    /// and an empty list: it would match nothing, and the ID would never arrive where it was meant to.
     pub fn only<I>(hosts: I) -> Result<Self, InvalidHost>
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let parse = |host: I::Item| {
-            HostRule::parse(host.as_ref()).ok_or_else(|| InvalidHost(host.as_ref().into()))
-        };
-        Ok(Self(Some(hosts.into_iter().map(parse).collect::<Result<_, _>>()?)))
+        let parse = |host: I::Item| HostRule::parse_entry(host.as_ref());
+        let rules: Box<[_]> = hosts.into_iter().map(parse).collect::<Result<_, _>>()?;
+        if rules.is_empty() {
+            return Err(InvalidHost(Problem::NoHosts));
+        }
+        Ok(Self(Some(Arc::new(List {
+            rules,
+            #[cfg(feature = "tracing")]
+            has_warned: false.into(),
+        }))))
     }
 
     /// Whether a request to `host` on `port` may carry the ID. An IPv6 address may have brackets.
@@ -68,61 +92,84 @@ impl AllowedHosts {
         self.allows_target(Some(host), || port)
     }
 
-    /// [`allows`](Self::allows) for the host and the port of `url`, for a redirect policy:
-    ///
-    /// ```
-    /// use tower_transaction_id::AllowedHosts;
-    ///
-    /// let hosts = AllowedHosts::only(["kitchen.internal"])?;
-    /// let policy = reqwest::redirect::Policy::custom(move |attempt| {
-    ///     if hosts.allows_url(attempt.url()) {
-    ///         reqwest::redirect::Policy::default().redirect(attempt)
-    ///     } else {
-    ///         attempt.stop()
-    ///     }
-    /// });
-    /// # Ok::<(), tower_transaction_id::InvalidHost>(())
-    /// ```
-    #[cfg(feature = "reqwest")]
-    #[must_use]
-    pub fn allows_url(&self, url: &reqwest::Url) -> bool {
-        self.allows_target(url.host_str(), || url.port_or_known_default())
-    }
-
     /// [`allows`](Self::allows) for a request whose host may be unknown. The port is asked for only
     /// where it matters.
     pub(crate) fn allows_target(&self, host: Option<&str>, port: impl Fn() -> Option<u16>) -> bool {
-        let Some(rules) = &self.0 else { return true };
+        let Some(list) = &self.0 else { return true };
         let Some(host) = host else {
             #[cfg(feature = "tracing")]
-            tracing::debug!("no host in the request, so the transaction ID is not sent");
+            list.warn_of_unknown_host();
             return false;
         };
         let name = without_root(host);
-        rules.iter().any(|rule| rule.matches(host, name, &port))
+        let is_allowed = list.rules.iter().any(|rule| rule.matches(host, name, &port));
+        #[cfg(feature = "tracing")]
+        if !is_allowed {
+            tracing::debug!(host, "host not on the list, so the transaction ID is not sent");
+        }
+        is_allowed
     }
 }
 
-/// An entry of [`AllowedHosts::only`] that is no host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidHost(Box<str>);
+#[cfg(feature = "tracing")]
+impl List {
+    #[cold]
+    fn warn_of_unknown_host(&self) {
+        if !self.has_warned.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            tracing::warn!(
+                "a request names no host, so the transaction ID is not sent: around tonic's Channel \
+                 use AllowedHosts::any()"
+            );
+        }
+    }
+}
+
+/// The error of [`AllowedHosts::only`]: the first entry that is no host. `Debug` prints the same
+/// sentence as `Display`, since `unwrap` and `main` print that.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InvalidHost(Problem);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Problem {
+    NoHosts,
+    NoHost(Box<str>),
+    /// A URL, and the entry that is meant.
+    MoreThanAnOrigin(Box<str>, Box<str>),
+}
 
 impl InvalidHost {
-    /// The entry, as it was given.
+    /// The entry, as it was given; an empty one where the list was empty.
     #[must_use]
     pub fn entry(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Problem::NoHosts => "",
+            Problem::NoHost(entry) | Problem::MoreThanAnOrigin(entry, _) => entry,
+        }
     }
 }
 
 impl fmt::Display for InvalidHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is no host: give a name (kitchen.internal), a suffix (.svc.cluster.local) or an IP \
-             address, with a port or without",
-            self.0
-        )
+        match &self.0 {
+            Problem::NoHosts => {
+                f.write_str("the list of hosts is empty: no request would carry the transaction ID")
+            }
+            Problem::NoHost(entry) => write!(
+                f,
+                "{entry:?} is no host: write a name (kitchen.internal), a suffix \
+                 (.svc.cluster.local), an IP address, each with a port or without, or an origin \
+                 (https://kitchen.internal:8443)"
+            ),
+            Problem::MoreThanAnOrigin(entry, host) => {
+                write!(f, "{entry:?} has more than a host and a port: write {host:?}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for InvalidHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -143,6 +190,27 @@ enum Pattern {
 }
 
 impl HostRule {
+    fn parse_entry(entry: &str) -> Result<Self, InvalidHost> {
+        let no_host = || InvalidHost(Problem::NoHost(entry.into()));
+        let Some((scheme, rest)) = entry.split_once("://") else {
+            return Self::parse(entry).ok_or_else(no_host);
+        };
+        let scheme_port = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Some(80),
+            "https" => Some(443),
+            _ => return Err(no_host()),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        // A suffix is no host of a URL.
+        let rule = Self::parse(host).filter(|_| !host.starts_with('.')).ok_or_else(no_host)?;
+        if host != authority || !matches!(path, "" | "/") {
+            return Err(InvalidHost(Problem::MoreThanAnOrigin(entry.into(), host.into())));
+        }
+        Ok(Self { port: rule.port.or(scheme_port), ..rule })
+    }
+
     fn parse(entry: &str) -> Option<Self> {
         // An IPv6 address may stand without brackets, and then has no port.
         if let Ok(ip) = entry.parse() {

@@ -29,11 +29,6 @@ pub trait ClientResponse: sealed::Response {}
 // the message above.
 impl<B> ClientRequest for http::Request<B> {}
 impl<B> ClientResponse for http::Response<B> {}
-#[cfg(feature = "reqwest")]
-impl ClientRequest for reqwest::Request {}
-#[cfg(feature = "reqwest")]
-impl ClientResponse for reqwest::Response {}
-
 pub(crate) mod sealed {
     use super::{Extensions, HeaderMap, Method, StatusCode, Target};
 
@@ -143,47 +138,4 @@ fn host_header(headers: &HeaderMap) -> Option<(&str, Option<u16>)> {
     let port = authority.port_u16();
     // Without a user, the host is what the authority starts with.
     line.get(..authority.host().len()).map(|host| (host, port))
-}
-
-#[cfg(feature = "reqwest")]
-impl sealed::Request for reqwest::Request {
-    fn headers(&self) -> &HeaderMap {
-        self.headers()
-    }
-
-    fn headers_mut(&mut self) -> &mut HeaderMap {
-        self.headers_mut()
-    }
-
-    fn method(&self) -> &Method {
-        self.method()
-    }
-
-    #[allow(private_interfaces)]
-    fn target(&self) -> Target {
-        Target::Url(self.url().clone())
-    }
-
-    fn host(&self) -> Option<&str> {
-        self.url().host_str()
-    }
-
-    fn port(&self) -> Option<u16> {
-        self.url().port_or_known_default()
-    }
-}
-
-#[cfg(feature = "reqwest")]
-impl sealed::Response for reqwest::Response {
-    fn status(&self) -> StatusCode {
-        self.status()
-    }
-
-    fn headers(&self) -> &HeaderMap {
-        self.headers()
-    }
-
-    fn extensions_mut(&mut self) -> &mut Extensions {
-        self.extensions_mut()
-    }
 }

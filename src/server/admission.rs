@@ -12,6 +12,8 @@ use crate::scope::record::{Origin, Refusal, RequestRecord};
 use crate::scope::{Opening, TransactionIdScope};
 use crate::server::generator::Generator;
 #[cfg(feature = "tracing")]
+use crate::server::notices::Notices;
+#[cfg(feature = "tracing")]
 use crate::server::request::RequestHead;
 use crate::server::trust::Trust;
 use crate::{InvalidTransactionId, TransactionId};
@@ -28,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) measures: bool,
     #[cfg(feature = "tracing")]
     pub(crate) make_span: Option<Arc<MakeSpan>>,
+    #[cfg(feature = "tracing")]
+    pub(crate) notices: Arc<Notices>,
 }
 
 #[cfg(feature = "tracing")]
@@ -44,6 +48,8 @@ impl Default for Config {
             measures: false,
             #[cfg(feature = "tracing")]
             make_span: None,
+            #[cfg(feature = "tracing")]
+            notices: Arc::default(),
         }
     }
 }
@@ -130,6 +136,8 @@ impl Config {
                 scope.start_performance();
             }
         }
+        #[cfg(feature = "tracing")]
+        self.notices.look_at(&scope, self.base.is_some());
         #[cfg(feature = "tracing")]
         if let Some(make_span) = &self.make_span {
             scope.make_span(|id| make_span(RequestHead::of(request), id));

@@ -151,7 +151,9 @@ impl<R> BindTransactionIdLayer<R> {
         // A client without a DSN is an operator's choice; none at all mostly means `init` came later.
         #[cfg(feature = "tracing")]
         if hub.as_ref().client().is_none() {
-            tracing::warn!("the base hub has no Sentry client, and is not used");
+            tracing::warn!(
+                "the base hub has no Sentry client, and is not used: call sentry::init first"
+            );
         }
         self.config().base = BaseHub::new(hub).map(Arc::new);
         self

@@ -4,6 +4,8 @@ mod admission;
 pub(crate) mod body;
 pub(crate) mod generator;
 pub(crate) mod layer;
+#[cfg(feature = "tracing")]
+mod notices;
 pub(crate) mod request;
 pub(crate) mod service;
 pub(crate) mod trust;

@@ -1,5 +1,6 @@
 //! Reports the failure of an outbound call as an event, and renders a call as a span.
 
+use std::any::type_name;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use sentry::{Hub, Span, TransactionOrSpan};
 use crate::TransactionId;
 use crate::scope::record::{Outcome, Target};
 use crate::telemetry::report::{
-    CLIENT_MECHANISM, PEER_TAG, capture, event_from, fingerprint, known_method, opaque_error,
-    response_context, set_mechanism,
+    CLIENT_MECHANISM, PEER_TAG, capture, event_from, fingerprint, known_method, response_context,
+    set_mechanism,
 };
 use crate::telemetry::status::{grpc_status, http_status};
 
@@ -31,37 +32,40 @@ impl CallReport<'_> {
         grpc: Option<i32>,
         peer: Option<&TransactionId>,
     ) {
-        let message = match grpc {
-            None => format!("HTTP Client Error with status code: {}", status.as_u16()),
-            Some(code) => format!("gRPC Client Error with status code: {code}"),
+        let outcome = match grpc {
+            None => status.to_string(),
+            Some(code) => format!("gRPC {code}"),
         };
-        let exception =
-            Exception { ty: "Error".into(), value: Some(message.clone()), ..Exception::default() };
-        let mut event = Event {
-            message: Some(message.clone()),
-            exception: vec![exception].into(),
-            level: Level::Error,
-            ..Event::default()
-        };
+        let mut event = Event { level: Level::Error, ..Event::default() };
         event.contexts.insert("response".to_owned(), response_context(status).into());
         if let Some(peer) = peer {
             event.tags.insert(PEER_TAG.to_owned(), peer.to_string());
         }
-        self.capture(event, message);
+        self.capture(event, &outcome, outcome.clone());
     }
 
     /// Reports an error, which is `None` where its type, `E`, cannot be read.
     pub(crate) fn failed<E>(&self, error: Option<&(dyn Error + 'static)>) {
-        let (event, root) = error.map_or_else(opaque_error::<E>, event_from);
-        self.capture(event, root);
+        let Some(error) = error else {
+            let ty = type_name::<E>();
+            let event = Event { level: Level::Error, ..Event::default() };
+            return self.capture(event, ty, ty.to_owned());
+        };
+        let (event, root) = event_from(error);
+        let text = event.exception.last().and_then(|exception| exception.value.clone());
+        self.capture(event, text.as_ref().unwrap_or(&root), root.clone());
     }
 
-    /// One issue for each method, host and outcome.
-    fn capture(&self, mut event: Event<'static>, outcome: String) {
-        set_mechanism(&mut event, CLIENT_MECHANISM);
+    /// One issue for each method, host and outcome. The event's title is made of its last exception:
+    /// `POST kitchen.internal: 500 Internal Server Error`.
+    fn capture(&self, mut event: Event<'static>, text: &str, outcome: String) {
         let url = Url::parse(&self.target.url()).ok();
         let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-        let name = format!("{} {host}", known_method(self.method));
+        let name = format!("{} {host}", known_method(self.method)).trim_end().to_owned();
+        event.message = Some(format!("{name}: {text}"));
+        let value = Some(text.to_owned());
+        event.exception.values.push(Exception { ty: name.clone(), value, ..Exception::default() });
+        set_mechanism(&mut event, CLIENT_MECHANISM);
         let grouping = fingerprint(["http.client".to_owned(), name, outcome]);
         let method = Some(self.method.to_string());
         event.request = Some(Request { method, url, ..Request::default() });

@@ -57,12 +57,14 @@ fn a_failing_status_is_an_event_in_the_shape_of_sentry_s_own() {
         };
         scope("ours").bind(client.clone().oneshot(request(&url))).await.unwrap();
         let event = sentry.take_events().pop().unwrap();
-        assert_eq!(text(&event), "HTTP Client Error with status code: 503");
+        assert_eq!(text(&event), "GET 127.0.0.1: 503 Service Unavailable");
         assert_eq!(event.level, Level::Error);
         assert_eq!(tag(&event, "transaction_id").as_deref(), Some("ours"));
         assert_eq!(tag(&event, "peer_transaction_id").as_deref(), Some("theirs"));
         let exception = event.exception.last().unwrap();
-        assert_eq!(exception.value, event.message);
+        // Sentry makes the title of an event of these two.
+        assert_eq!(exception.ty, "GET 127.0.0.1");
+        assert_eq!(exception.value.as_deref(), Some("503 Service Unavailable"));
         let mechanism = exception.mechanism.as_ref().unwrap();
         assert_eq!(
             (mechanism.ty.as_str(), mechanism.handled),
@@ -76,7 +78,7 @@ fn a_failing_status_is_an_event_in_the_shape_of_sentry_s_own() {
         assert_eq!(response.status_code, Some(503));
         assert_eq!(
             event.fingerprint[..],
-            ["http.client", "GET 127.0.0.1", "HTTP Client Error with status code: 503"]
+            ["http.client", "GET 127.0.0.1", "503 Service Unavailable"]
         );
         assert!(!format!("{event:?}").contains("secret"), "{event:?}");
 
@@ -142,7 +144,8 @@ fn a_transport_error_is_an_event_with_its_sources_and_without_secrets() {
         scope("ours").bind(client(capturing.clone()).oneshot(request(&url))).await.unwrap_err();
         let event = sentry.take_events().pop().unwrap();
         let [exception] = &event.exception[..] else { panic!("{event:?}") };
-        assert_eq!((exception.ty.as_str(), &exception.value), ("reqwest::error::Error", &None));
+        assert_eq!(exception.ty, "GET 127.0.0.1");
+        assert_eq!(exception.value.as_deref(), Some("reqwest::error::Error"));
         assert_eq!(event.fingerprint[2], "reqwest::error::Error");
         assert_eq!(event.breadcrumbs.last().unwrap().data["reason"], "error");
 
@@ -184,7 +187,7 @@ fn a_grpc_failure_in_the_headers_is_an_event() {
         };
         scope("ours").bind(call).await;
         let event = sentry.take_events().pop().unwrap();
-        assert_eq!(text(&event), "gRPC Client Error with status code: 14");
+        assert_eq!(text(&event), "GET: gRPC 14");
         let crumb = &crumbs(&event)[0];
         assert_eq!((crumb.level, &crumb.data["grpc_status"]), (Level::Error, &14.into()));
     });

@@ -104,7 +104,10 @@ fn the_parsed_host_decides() {
 #[test]
 fn a_list_with_an_entry_that_is_no_host_is_refused_by_name() {
     let not_hosts = [
-        "https://example.com",
+        "ftp://example.com",
+        "https://",
+        "https://*.example.com",
+        "https://.example.com",
         "example.com/",
         " example.com",
         "",
@@ -129,6 +132,36 @@ fn a_list_with_an_entry_that_is_no_host_is_refused_by_name() {
         let error = AllowedHosts::only(["example.com", entry]).unwrap_err();
         assert_eq!(error.entry(), entry);
         assert!(error.to_string().starts_with(&format!("{entry:?} is no host")), "{error}");
+    }
+    // As configuration files have them: the sentence names the part that is an entry.
+    for (entry, write) in [
+        ("https://example.com/api", "example.com"),
+        ("http://example.com:8080?a", "example.com:8080"),
+        ("https://user@[::1]:8443", "[::1]:8443"),
+    ] {
+        let error = AllowedHosts::only([entry]).unwrap_err();
+        assert_eq!(error.entry(), entry);
+        assert!(error.to_string().ends_with(&format!("write {write:?}")), "{error}");
+        // The sentence is what `unwrap` and `main` print.
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+    let empty = AllowedHosts::only::<[&str; 0]>([]).unwrap_err();
+    assert!(empty.to_string().contains("empty"), "{empty}");
+}
+
+#[test]
+fn an_origin_means_its_host_and_its_port() {
+    let hosts = ["https://Kitchen.internal:8443", "http://grill.internal/", "HTTPS://[::1]"];
+    let hosts = AllowedHosts::only(hosts).unwrap();
+    for (host, port, allowed) in [
+        ("kitchen.internal", 8443, true),
+        ("kitchen.internal", 443, false),
+        ("grill.internal", 80, true),
+        ("grill.internal", 443, false),
+        ("[::1]", 443, true),
+        ("::1", 80, false),
+    ] {
+        assert_eq!(hosts.allows(host, Some(port)), allowed, "{host} {port}");
     }
 }
 

@@ -185,7 +185,7 @@ fn what_the_client_layer_reports_does_not_stand_for_the_request() {
         get_with_ids(serve(app).await, &[b"mine"]).await;
         let mine = Some("mine".to_owned());
         let server = "GET / answered 500 Internal Server Error".to_owned();
-        let client = "HTTP Client Error with status code: 500".to_owned();
+        let client = "GET 127.0.0.1: 500 Internal Server Error".to_owned();
         assert_eq!(sentry.take(), [(client, mine.clone()), (server, mine)]);
     });
 }

@@ -164,9 +164,11 @@ fn collect(sentry: &Sentry) -> BTreeMap<String, Option<String>> {
         for item in envelope.items() {
             match item {
                 EnvelopeItem::Event(event) => {
-                    let kind = match text(event).as_str() {
-                        "HTTP Client Error with status code: 500" => "call failure".to_owned(),
-                        text => text.to_owned(),
+                    let kind = match text(event) {
+                        text if text.ends_with(": 500 Internal Server Error") => {
+                            "call failure".to_owned()
+                        }
+                        text => text,
                     };
                     ids.insert(kind, tag(event, "transaction_id"));
                 }
