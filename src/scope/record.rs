@@ -28,6 +28,8 @@ pub(crate) struct Record {
     pub(crate) request: Option<RequestRecord>,
     /// The trace of the work, where no span is active: generated or read when it is first needed.
     pub(crate) trace: OnceLock<Trace>,
+    /// The traces of all work that has none. A log line is too cheap to ask the hubs each time.
+    pub(crate) fallback_traces: OnceLock<[Option<TraceId>; 2]>,
     /// Of the span that the request is handled in, which is over when its failure is reported.
     pub(crate) span: OnceLock<Box<TraceContext>>,
     /// Whether an event that was captured in the request stands for its failure.

@@ -50,11 +50,15 @@ impl Work {
         self.is_fallback(trace_id).then(|| self.trace(self.client().as_deref()).trace_id)
     }
 
-    /// Whether everything that has no trace of its own is in the trace with this ID.
+    /// Whether everything that has no trace of its own is in the trace with this ID: on the hub of the
+    /// scope, or on that of the process.
     fn is_fallback(&self, trace_id: TraceId) -> bool {
         let Some(hub) = &self.hub else { return false };
-        let ours = self.options.fallback_trace.or_else(|| fallback_trace(hub));
-        ours == Some(trace_id) || fallback_trace(&Hub::main()) == Some(trace_id)
+        let fallbacks = self.record.fallback_traces.get_or_init(|| {
+            let ours = self.options.fallback_trace.or_else(|| fallback_trace(hub));
+            [ours, fallback_trace(&Hub::main())]
+        });
+        fallbacks.contains(&Some(trace_id))
     }
 
     fn client(&self) -> Option<Arc<Client>> {
