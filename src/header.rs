@@ -57,7 +57,7 @@ impl IdHeader {
         if let Ok(Entry::Vacant(vacant)) = headers.try_entry(self.owned_name()) {
             let id = make();
             if vacant.try_insert(id.header_value().clone()).is_err() {
-                self.set_in_full_map(headers, &id);
+                self.set_in_full_map(headers, id.header_value().clone());
             }
             return id;
         }
@@ -70,21 +70,39 @@ impl IdHeader {
 
     /// Leaves `id` as the only line.
     pub(crate) fn set(&self, headers: &mut HeaderMap, id: &TransactionId) {
-        if headers.try_insert(self.owned_name(), id.header_value().clone()).is_err() {
-            self.set_in_full_map(headers, id);
+        self.set_value(headers, || id.header_value().clone());
+    }
+
+    /// Leaves `id` as the only line of a response.
+    ///
+    /// Over HTTP/2 the line is marked as one that HPACK never indexes
+    /// ([RFC 7541, section 7.1.3](https://www.rfc-editor.org/rfc/rfc7541#section-7.1.3)): an ID does
+    /// not repeat, and its place in the table belongs to headers that do. Such a value hides from
+    /// `Debug`.
+    pub(crate) fn echo(&self, headers: &mut HeaderMap, id: &TransactionId, is_http2: bool) {
+        self.set_value(headers, || {
+            let mut value = id.header_value().clone();
+            value.set_sensitive(is_http2);
+            value
+        });
+    }
+
+    fn set_value(&self, headers: &mut HeaderMap, value: impl Fn() -> HeaderValue) {
+        if headers.try_insert(self.owned_name(), value()).is_err() {
+            self.set_in_full_map(headers, value());
         }
     }
 
     /// A map holds 24,576 names, and then refuses to insert, even under a name that it has. A line
     /// of another name gives way if there is none of this one.
     #[cold]
-    fn set_in_full_map(&self, headers: &mut HeaderMap, id: &TransactionId) {
+    fn set_in_full_map(&self, headers: &mut HeaderMap, value: HeaderValue) {
         if headers.remove(self.name()).is_none()
             && let Some(other) = headers.keys().last().cloned()
         {
             headers.remove(other);
         }
-        let _ = headers.try_insert(self.owned_name(), id.header_value().clone());
+        let _ = headers.try_insert(self.owned_name(), value);
     }
 
     /// Removes the lines that hold `id`, and leaves all others.

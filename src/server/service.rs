@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -90,6 +90,7 @@ where
         let admission = self.config.admit(&mut request, &mut self.generator);
         let Admission { scope, kept, refused } = admission;
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
+        let is_http2 = request.version() == Version::HTTP_2;
         let failures = self.config.failures.as_ref().filter(|_| in_sentry);
         BindResponseFuture {
             failures: failures.cloned(),
@@ -100,6 +101,7 @@ where
                 self.inner.call(request)
             }),
             header: self.config.header.clone(),
+            is_http2,
             kept,
             errors: self.errors,
             looks: 0,
@@ -116,6 +118,7 @@ pin_project! {
         #[pin]
         inner: InScope<F>,
         header: IdHeader,
+        is_http2: bool,
         // Only where there is no scope to ask.
         kept: Option<Box<TransactionId>>,
         failures: Option<Failures>,
@@ -174,7 +177,7 @@ where
             performance.answered(response.status(), grpc);
         }
         if let Some(id) = scope.as_ref().map(TransactionIdScope::id).or(this.kept.as_deref()) {
-            this.header.set(response.headers_mut(), id);
+            this.header.echo(response.headers_mut(), id, *this.is_http2);
         }
         Poll::Ready(Ok(response
             .map(|body| ResponseBody::new(InScope::new(scope, body), failures, is_measured))))
