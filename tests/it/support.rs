@@ -64,7 +64,8 @@ impl Sentry {
 }
 
 /// Has Sentry's own parser read each envelope back. Where the environment names a file, the events
-/// and transactions are added to it, for `tests/e2e/normalise`.
+/// and transactions are added to it, for `tests/e2e/normalise`: as sent, since the parser moves one
+/// start time in four by a step of `f64`.
 struct ReadBack(Arc<TestTransport>);
 
 impl Transport for ReadBack {
@@ -75,7 +76,7 @@ impl Transport for ReadBack {
         assert_eq!(read.items().count(), envelope.items().count());
         if let Some(path) = std::env::var_os("TRANSACTION_ID_EVENTS") {
             let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
-            for item in read.items() {
+            for item in envelope.items() {
                 let line = match item {
                     EnvelopeItem::Event(event) => serde_json::to_string(event).unwrap(),
                     EnvelopeItem::Transaction(transaction) => {
