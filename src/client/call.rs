@@ -1,6 +1,7 @@
 //! Records an outbound call, from its start to its response, its error or its drop.
 
 use std::error::Error;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -119,7 +120,12 @@ impl OutboundCall {
             finish_span(span, &outcome);
         }
         let Some(scope) = self.scope.take() else { return };
-        let (method, target) = (self.method.clone(), self.target.clone());
+        let (method, target) = if self.failures.is_some() {
+            (self.method.clone(), self.target.clone())
+        } else {
+            // Nobody asks for them any more.
+            (mem::take(&mut self.method), mem::take(&mut self.target))
+        };
         let took = self.started.elapsed();
         scope.record_call(Call { method, target, ended: SystemTime::now(), took, outcome });
     }

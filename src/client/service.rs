@@ -124,6 +124,8 @@ impl Config {
     }
 
     /// Sends `request` with its ID by `call`.
+    // The request is large, and each call that is not inlined moves it.
+    #[inline]
     pub(crate) fn call<Req: ClientRequest, F, R>(
         &self,
         errors: R,

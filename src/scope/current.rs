@@ -27,7 +27,7 @@ impl TransactionId {
     /// No lock and no allocation; safe to call from Sentry's callbacks and from a `Drop`.
     #[must_use]
     pub fn current() -> Option<Self> {
-        with_current(|work| work.id.clone())
+        with_current(|work| work.id().clone())
     }
 }
 
@@ -85,15 +85,20 @@ impl<'a> Entered<'a> {
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(place) = &mut self.place {
-            swap_current(place);
-            drop(self.hub.take());
-            if self.has_span
-                && let Some(slot) = place
-            {
-                slot.work().span.exit();
-            }
+        let Some(place) = &mut self.place else { return };
+        swap_current(place);
+        if self.has_span {
+            exit_span(place.as_deref(), self.hub.take());
         }
+    }
+}
+
+/// The span was entered before the hub was switched, and is left after the hub is switched back.
+#[cold]
+fn exit_span(slot: Option<&Slot>, hub: Option<HubSwitchGuard>) {
+    drop(hub);
+    if let Some(slot) = slot {
+        slot.work().span.exit();
     }
 }
 

@@ -12,21 +12,13 @@ use sentry::{Client, ClientOptions, Hub, Scope, TransactionOrSpan};
 use crate::TransactionId;
 use crate::scope::alive::hub_is_alive;
 use crate::scope::current::{current_slot, with_current};
-use crate::scope::record::RecordOptions;
+use crate::scope::record::{RecordOptions, ScopeHub};
 
 /// The name of [`TransactionIdIntegration`](crate::TransactionIdIntegration), by which it is found.
 pub(crate) const INTEGRATION: &str = "transaction-id";
 
 /// The tag of a valid ID that a request brought and that was not trusted.
 const UPSTREAM_TAG: &str = "upstream_transaction_id";
-
-/// The hub of a scope, and the options of its client that matter while a request is recorded.
-pub(crate) struct ScopeHub {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) options: RecordOptions,
-    /// Whether its events are completed from the record.
-    pub(crate) completes_events: bool,
-}
 
 /// The tags of a scope.
 pub(crate) struct Tags<'a> {

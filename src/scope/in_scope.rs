@@ -117,7 +117,7 @@ impl<T> InScope<T> {
     /// The ID of the scope, if there is one.
     #[must_use]
     pub fn id(&self) -> Option<&crate::TransactionId> {
-        self.slot.as_deref().map(|slot| &slot.work().id)
+        self.slot.as_deref().map(|slot| slot.work().id())
     }
 
     /// Puts `inner` in `scope`.
@@ -157,10 +157,9 @@ impl<T> InScope<T> {
         self.slot.clone().map(TransactionIdScope)
     }
 
-    /// Takes note of the span that is active on the hub of the scope, if its client makes spans.
+    /// Takes note of the span that is active on the hub of the scope.
     pub(crate) fn note_span(self: Pin<&mut Self>) {
         if let Some(work) = self.project().slot.as_deref().map(Slot::work)
-            && work.options.traces
             && let Some(hub) = &work.hub
         {
             work.note_span(hub);

@@ -10,7 +10,6 @@ mod span;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sentry::Hub;
@@ -20,9 +19,9 @@ use crate::header::IdHeader;
 use crate::scope::alive::hub_is_alive;
 #[cfg(feature = "tracing")]
 use crate::scope::hub::span_of;
-use crate::scope::hub::{BaseHub, ScopeHub, Tags, complete_events, fork_current, fork_of};
+use crate::scope::hub::{BaseHub, Tags, complete_events, fork_current, fork_of};
 use crate::scope::pool::{Slot, Work};
-use crate::scope::record::{Call, Origin, Record};
+use crate::scope::record::{Call, Origin, ScopeHub};
 use crate::scope::span::ScopeSpan;
 
 /// A [`TransactionId`] and a Sentry hub of its own that carries it as the tag `transaction_id`.
@@ -162,7 +161,7 @@ impl TransactionIdScope {
     /// request's headers alive.
     fn fork_with(&self, make_hub: impl FnOnce(&Tags<'_>) -> Option<ScopeHub>) -> Self {
         let parent = self.0.work();
-        let id = parent.id.unshared();
+        let id = parent.id().unshared();
         let hub = make_hub(&Tags { id: &id, upstream: None, is_fork: true });
         let mut slot = Slot::take(None);
         let unique = Arc::get_mut(&mut slot).expect("a slot from the pool is unique");
@@ -171,12 +170,12 @@ impl TransactionIdScope {
             // So that both are in the same trace.
             parent.trace(hub.hub.client().as_deref());
         }
-        let mut work = Work::new(id, hub);
+        let work = unique.work_mut();
+        work.open(id, hub);
         work.header.clone_from(&parent.header);
         work.trusts_caller = parent.trusts_caller;
         work.record = parent.record.fork();
         work.span = parent.span.clone();
-        unique.open(work);
         Self(slot)
     }
 
@@ -189,10 +188,10 @@ impl TransactionIdScope {
             Some(base) => Some(base.fork(&mut unique.lent, &tags)),
             None => fork_current(completes_events, &tags),
         };
-        let mut work = Work::new(id, hub);
+        let work = unique.work_mut();
+        work.open(id, hub);
         (work.header, work.trusts_caller) = (header, trusts_caller);
-        work.record = Record::new(origin);
-        unique.open(work);
+        work.record.origin = origin;
         Self(slot)
     }
 
@@ -241,7 +240,7 @@ impl TransactionIdScope {
     /// The ID of this scope.
     #[must_use]
     pub fn id(&self) -> &TransactionId {
-        &self.work().id
+        self.work().id()
     }
 
     /// The hub of this scope: `None` where no enabled client was bound when it was opened.
@@ -297,26 +296,8 @@ fn id_of_current_hub() -> Option<TransactionId> {
 }
 
 impl Work {
-    fn new(id: TransactionId, hub: Option<ScopeHub>) -> Self {
-        let (hub, options, completes_events) = hub.map_or_else(Default::default, |hub| {
-            (Some(hub.hub), hub.options, hub.completes_events)
-        });
-        Self {
-            id,
-            hub,
-            header: None,
-            trusts_caller: false,
-            options,
-            completes_events: AtomicBool::new(completes_events),
-            record: Record::default(),
-            span: ScopeSpan::default(),
-            performance: None,
-            rest_of: None,
-        }
-    }
-
     /// Whether a layer opened the scope for `id` in the header that `header` names.
     pub(crate) fn is_of(&self, id: &TransactionId, header: &IdHeader) -> bool {
-        self.id == *id && self.header.as_ref() == Some(header)
+        self.id() == id && self.header.as_ref() == Some(header)
     }
 }

@@ -8,12 +8,12 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use sentry::{Hub, Scope};
+use sentry::{Hub, HubSwitchGuard, Scope};
 
 use crate::TransactionId;
 use crate::header::IdHeader;
 use crate::scope::alive::hub_is_alive;
-use crate::scope::record::{Calls, Performance, Record, RecordOptions};
+use crate::scope::record::{Calls, Performance, Record, RecordOptions, ScopeHub};
 use crate::scope::span::ScopeSpan;
 
 /// The number of slots that a thread keeps.
@@ -25,8 +25,7 @@ thread_local! {
 
 /// The memory of one scope.
 pub(crate) struct Slot {
-    /// `None` only in the pool.
-    work: Option<Work>,
+    work: Work,
     pub(crate) calls: Calls,
     /// The scope that the hub has of its base, for as long as nobody changes it.
     pub(crate) lent: Option<Arc<Scope>>,
@@ -34,9 +33,11 @@ pub(crate) struct Slot {
     base: Option<u64>,
 }
 
-/// The content of a scope that is open.
+/// The content of a scope. It is filled in place, since it is large.
+#[derive(Default)]
 pub(crate) struct Work {
-    pub(crate) id: TransactionId,
+    /// `None` only in the pool.
+    id: Option<TransactionId>,
     pub(crate) hub: Option<Arc<Hub>>,
     /// The header that the layer which opened it reads or sets.
     pub(crate) header: Option<IdHeader>,
@@ -47,25 +48,59 @@ pub(crate) struct Work {
     pub(crate) completes_events: AtomicBool,
     pub(crate) record: Record,
     pub(crate) span: ScopeSpan,
-    pub(crate) performance: Option<Performance>,
+    pub(crate) performance: Option<Box<Performance>>,
     /// The scope of the request that this one continues in another task.
     pub(crate) rest_of: Option<Arc<Slot>>,
 }
 
-/// Sentry gives a transaction the tags of the hub that is current when it is finished. That of a
-/// tracing span is finished when the last handle of the span is dropped.
+impl Work {
+    pub(crate) fn id(&self) -> &TransactionId {
+        self.id.as_ref().expect("a scope outside the pool is open")
+    }
+
+    pub(crate) fn open(&mut self, id: TransactionId, hub: Option<ScopeHub>) {
+        self.id = Some(id);
+        if let Some(ScopeHub { hub, options, completes_events }) = hub {
+            self.hub = Some(hub);
+            self.options = options;
+            *self.completes_events.get_mut() = completes_events;
+        }
+    }
+
+    /// Drops everything that belongs to one scope, and keeps the memory.
+    fn reset(&mut self) {
+        self.end();
+        self.id = None;
+        self.hub = None;
+        self.header = None;
+        self.trusts_caller = false;
+        self.options = RecordOptions::default();
+        *self.completes_events.get_mut() = false;
+        self.record.reset();
+        self.rest_of = None;
+    }
+
+    fn end(&mut self) {
+        if self.performance.is_some() || self.span.is_some() {
+            self.end_under_hub();
+        }
+    }
+
+    /// Sentry gives a transaction the tags of the hub that is current when it is finished. That of a
+    /// tracing span is finished when the last handle of the span is dropped.
+    #[cold]
+    fn end_under_hub(&mut self) {
+        let _hub = self.hub.clone().filter(|_| hub_is_alive()).map(HubSwitchGuard::new);
+        self.span = ScopeSpan::default();
+        if let Some(performance) = self.performance.take() {
+            performance.finish(&self.record, self.options.sends_pii);
+        }
+    }
+}
+
 impl Drop for Work {
     fn drop(&mut self) {
-        if (self.performance.is_some() || self.span.is_some())
-            && let Some(hub) = self.hub.take().filter(|_| hub_is_alive())
-        {
-            Hub::run(hub, || {
-                self.span = ScopeSpan::default();
-                if let Some(performance) = self.performance.take() {
-                    performance.finish(&self.record, self.options.sends_pii);
-                }
-            });
-        }
+        self.end();
     }
 }
 
@@ -78,14 +113,15 @@ impl Slot {
             Some(pool.swap_remove(at))
         });
         spare.ok().flatten().unwrap_or_else(|| {
-            Arc::new(Self { work: None, calls: Calls::default(), lent: None, base })
+            Arc::new(Self { work: Work::default(), calls: Calls::default(), lent: None, base })
         })
     }
 
     /// Keeps the memory for a later scope of the thread, if nobody else refers to it.
     pub(crate) fn recycle(mut slot: Arc<Self>) {
         let Some(unique) = Arc::get_mut(&mut slot) else { return };
-        unique.reset();
+        unique.work.reset();
+        unique.calls.clear();
         let evicted = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
             // The first may be of a base that is no more.
@@ -97,29 +133,18 @@ impl Slot {
         drop(evicted);
     }
 
-    /// Drops everything that belongs to one scope, and keeps its memory.
-    fn reset(&mut self) {
-        self.work = None;
-        self.calls.clear();
-    }
-
-    pub(crate) fn open(&mut self, work: Work) {
-        self.work = Some(work);
-    }
-
     pub(crate) fn work(&self) -> &Work {
-        self.work.as_ref().expect("a slot outside the pool is open")
+        &self.work
     }
 
     pub(crate) fn work_mut(&mut self) -> &mut Work {
-        self.work.as_mut().expect("a slot outside the pool is open")
+        &mut self.work
     }
 
     /// Copies all values out of the buffers that they share with the request.
     pub(crate) fn unshare(&mut self) {
-        let work = self.work_mut();
-        work.id = work.id.unshared();
-        work.record.unshare();
+        self.work.id = self.work.id.as_ref().map(TransactionId::unshared);
+        self.work.record.unshare();
         self.calls.unshare();
     }
 }

@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use sentry::protocol::{SpanId, TraceContext, TraceId};
-use sentry::{ClientOptions, TracesSamplingStrategy, Transaction};
+use sentry::{ClientOptions, Hub, TracesSamplingStrategy, Transaction};
 
 use crate::InvalidTransactionId;
 
@@ -27,9 +27,9 @@ pub(crate) struct Record {
     pub(crate) origin: Option<Origin>,
     pub(crate) request: Option<RequestRecord>,
     /// The trace of the work, where no span is active: generated or read when it is first needed.
-    pub(crate) trace: OnceLock<Trace>,
+    pub(crate) trace: OnceLock<Box<Trace>>,
     /// The traces of all work that has none. A log line is too cheap to ask the hubs each time.
-    pub(crate) fallback_traces: OnceLock<[Option<TraceId>; 2]>,
+    pub(crate) fallback_traces: OnceLock<Box<[Option<TraceId>; 2]>>,
     /// Of the span that the request is handled in, which is over when its failure is reported.
     pub(crate) span: OnceLock<Box<TraceContext>>,
     /// Whether an event that was captured in the request stands for its failure.
@@ -56,6 +56,14 @@ impl RecordOptions {
             fallback_trace: None,
         }
     }
+}
+
+/// The hub of a scope, and the options of its client that matter while a request is recorded.
+pub(crate) struct ScopeHub {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) options: RecordOptions,
+    /// Whether its events are completed from the record.
+    pub(crate) completes_events: bool,
 }
 
 /// Where the ID of a scope came from.
@@ -147,6 +155,12 @@ pub(crate) enum Target {
     Url(sentry::protocol::Url),
 }
 
+impl Default for Target {
+    fn default() -> Self {
+        Self::Uri(Uri::default())
+    }
+}
+
 /// How a call ended.
 #[derive(Clone)]
 pub(crate) enum Outcome {
@@ -158,10 +172,6 @@ pub(crate) enum Outcome {
 }
 
 impl Record {
-    pub(crate) fn new(origin: Option<Origin>) -> Self {
-        Self { origin, ..Self::default() }
-    }
-
     /// Notes that an event stands for the failure of the request.
     pub(crate) fn note_report(&self) {
         self.is_reported.store(true, Relaxed);
@@ -169,6 +179,18 @@ impl Record {
 
     pub(crate) fn is_reported(&self) -> bool {
         self.is_reported.load(Relaxed)
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.origin = None;
+        self.request = None;
+        *self.is_reported.get_mut() = false;
+        if self.trace.get().is_some() || self.fallback_traces.get().is_some() {
+            (self.trace, self.fallback_traces) = Default::default();
+        }
+        if self.span.get().is_some() {
+            self.span = OnceLock::new();
+        }
     }
 
     /// The record of a fork, which keeps no buffer of the request alive.

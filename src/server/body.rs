@@ -20,14 +20,15 @@ pin_project! {
         // For a gRPC response whose outcome its trailers have yet to name.
         failures: Option<Failures>,
         has_waited: bool,
-        // Whether the end of the body is that of a performance transaction.
-        is_measured: bool,
+        // Whether the frames matter: to a report, or to a performance transaction.
+        is_watched: bool,
     }
 }
 
 impl<B> ResponseBody<B> {
     pub(crate) fn new(inner: InScope<B>, failures: Option<Failures>, is_measured: bool) -> Self {
-        Self { inner, failures, has_waited: false, is_measured }
+        let is_watched = is_measured || failures.is_some();
+        Self { inner, failures, has_waited: false, is_watched }
     }
 
     /// Returns a reference to the inner body.
@@ -72,25 +73,14 @@ impl<B: Body> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let polled = this.inner.as_mut().poll_frame(cx);
-        if *this.is_measured {
-            this.inner.as_ref().measure(&polled);
-        }
-        match &polled {
-            // A stream may stay open for hours, and must not keep the headers of its request.
-            Poll::Pending if !*this.has_waited => {
+        if polled.is_pending() {
+            if !*this.has_waited {
                 *this.has_waited = true;
+                // A stream may stay open for hours, and must not keep the headers of its request.
                 this.inner.unshare();
             }
-            Poll::Ready(Some(Ok(frame))) if this.failures.is_some() => {
-                if let Some(trailers) = frame.trailers_ref()
-                    && let Some(failures) = this.failures.take()
-                    && let Some(code) = failures.grpc_failure(trailers)
-                    && let Some(scope) = this.inner.scope()
-                {
-                    scope.report_answer(&Answer::Grpc(code), None);
-                }
-            }
-            _ => {}
+        } else if *this.is_watched {
+            watch(this.inner.as_ref(), this.failures, &polled);
         }
         polled
     }
@@ -99,7 +89,7 @@ impl<B: Body> Body for ResponseBody<B> {
         let is_end = self.inner.is_end_stream();
         // A server asks this of a body that it is not going to poll.
         if is_end
-            && self.is_measured
+            && self.is_watched
             && let Some(performance) = self.inner.work().and_then(|work| work.performance.as_ref())
         {
             performance.end();
@@ -114,21 +104,33 @@ impl<B: Body> Body for ResponseBody<B> {
 
 type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
-impl<B: Body> InScope<B> {
-    /// Takes note of the end of the body, and of the status in its trailers, for the performance
-    /// transaction of the request.
-    #[cold]
-    fn measure(self: Pin<&Self>, polled: &Polled<B>) {
-        let Some(work) = self.get_ref().work() else { return };
-        let Some(performance) = &work.performance else { return };
-        match polled {
-            Poll::Pending => {}
-            Poll::Ready(None) => performance.end(),
-            Poll::Ready(Some(Err(_))) => performance.failed(),
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(code) = frame.trailers_ref().and_then(grpc_code) {
-                    performance.answered_grpc(code);
-                }
+/// Takes note of the end of the body, and of the status in its trailers, for the performance
+/// transaction and for the report of the request.
+#[cold]
+fn watch<B: Body>(body: Pin<&InScope<B>>, failures: &mut Option<Failures>, polled: &Polled<B>) {
+    let Some(scope) = body.scope() else { return };
+    let performance = scope.work().performance.as_deref();
+    match polled {
+        Poll::Pending => {}
+        Poll::Ready(None) => {
+            if let Some(performance) = performance {
+                performance.end();
+            }
+        }
+        Poll::Ready(Some(Err(_))) => {
+            if let Some(performance) = performance {
+                performance.failed();
+            }
+        }
+        Poll::Ready(Some(Ok(frame))) => {
+            let Some(trailers) = frame.trailers_ref() else { return };
+            if let Some(performance) = performance
+                && let Some(code) = grpc_code(trailers)
+            {
+                performance.answered_grpc(code);
+            }
+            if let Some(code) = failures.take().and_then(|rules| rules.grpc_failure(trailers)) {
+                scope.report_answer(&Answer::Grpc(code), None);
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The parts of an inbound request: its head, and the record of it.
 
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use crate::scope::record::{IncomingTrace, RecordOptions, RecordedHeaders, RequestRecord, Route};
 
-const SENTRY_TRACE: &str = "sentry-trace";
-const BAGGAGE: &str = "baggage";
+static SENTRY_TRACE: HeaderName = HeaderName::from_static("sentry-trace");
+static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// All of a request but its body: the argument of [`Trust::when`] and of a
 /// [`MakeTransactionId`](crate::MakeTransactionId).
@@ -61,15 +61,16 @@ impl RequestRecord {
         is_shown: bool,
     ) -> Self {
         let headers = request.headers();
-        let lines = |name| headers.get_all(name).iter().cloned().collect();
-        let trace = || IncomingTrace { sentry_trace: lines(SENTRY_TRACE), baggage: lines(BAGGAGE) };
+        let lines = |name: &HeaderName| headers.get_all(name).iter().cloned().collect();
+        let trace =
+            || IncomingTrace { sentry_trace: lines(&SENTRY_TRACE), baggage: lines(&BAGGAGE) };
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: if options.sends_pii {
                 RecordedHeaders::All(Box::new(headers.clone()))
             } else {
-                RecordedHeaders::Few(RecordedHeaders::NAMES.map(|name| headers.get(name).cloned()))
+                RecordedHeaders::Few(few(headers))
             },
             route: matched_route(request),
             incoming_trace: (trusts_caller && has_trace(request)).then(|| Box::new(trace())),
@@ -78,8 +79,29 @@ impl RequestRecord {
     }
 }
 
+/// The first value of each of [`RecordedHeaders::NAMES`].
+fn few(headers: &HeaderMap) -> [Option<HeaderValue>; 4] {
+    // Up to some twenty headers, a walk through all of them is quicker than four look-ups.
+    if headers.keys_len() > 20 {
+        return RecordedHeaders::NAMES.each_ref().map(|name| headers.get(name).cloned());
+    }
+    let mut values = [const { None }; 4];
+    for (name, value) in headers {
+        let at = match *name {
+            header::HOST => 0,
+            header::USER_AGENT => 1,
+            header::CONTENT_TYPE => 2,
+            header::CONTENT_LENGTH => 3,
+            _ => continue,
+        };
+        let place: &mut Option<HeaderValue> = &mut values[at];
+        place.get_or_insert_with(|| value.clone());
+    }
+    values
+}
+
 pub(crate) fn has_trace<B>(request: &Request<B>) -> bool {
-    request.headers().contains_key(SENTRY_TRACE)
+    request.headers().contains_key(&SENTRY_TRACE)
 }
 
 #[cfg(feature = "axum")]

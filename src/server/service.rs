@@ -92,6 +92,8 @@ where
         let in_sentry = scope.as_ref().is_some_and(|scope| scope.hub().is_some());
         let is_http2 = request.version() == Version::HTTP_2;
         let failures = self.config.failures.as_ref().filter(|_| in_sentry);
+        let makes_spans = scope.as_ref().is_some_and(|scope| scope.work().options.traces);
+        let looks_left = if failures.is_some() && makes_spans { LOOKS } else { 0 };
         BindResponseFuture {
             failures: failures.cloned(),
             inner: InScope::start(scope, || {
@@ -104,13 +106,13 @@ where
             is_http2,
             kept,
             errors: self.errors,
-            looks: 0,
+            looks_left,
         }
     }
 }
 
 /// How often a request that waits is searched for the span that it is handled in.
-const MAX_LOOKS: u8 = 16;
+const LOOKS: u8 = 16;
 
 pin_project! {
     /// The response future of [`BindTransactionId`].
@@ -123,7 +125,7 @@ pin_project! {
         kept: Option<Box<TransactionId>>,
         failures: Option<Failures>,
         errors: R,
-        looks: u8,
+        looks_left: u8,
     }
 }
 
@@ -146,8 +148,8 @@ where
             // A layer such as `SentryHttpLayer` takes its span off the scope before there is a
             // response. A look takes a fork of the hub: not where there can be no span, and not at
             // each of the polls of a long wait.
-            if this.failures.is_some() && *this.looks < MAX_LOOKS {
-                *this.looks += 1;
+            if *this.looks_left > 0 {
+                *this.looks_left -= 1;
                 this.inner.note_span();
             }
             return Poll::Pending;

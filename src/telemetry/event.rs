@@ -15,7 +15,8 @@ impl Slot {
     /// Fills in the parts of `event` that the record has and the event lacks, unless the event belongs
     /// to other work.
     pub(crate) fn complete(&self, event: &mut Event<'static>, options: &ClientOptions) {
-        let work @ Work { id, record, .. } = self.work();
+        let work @ Work { record, .. } = self.work();
+        let id = work.id();
         if event.tags.get(TransactionId::TAG).is_some_and(|tag| *id != tag.as_str()) {
             return;
         }
@@ -37,7 +38,8 @@ impl Slot {
     /// is not of the request itself, so that it does not stand for the request's failure.
     pub(crate) fn note(&self, event: &Event<'_>) {
         let work = self.work();
-        let is_ours = event.tags.get(TransactionId::TAG).is_some_and(|tag| work.id == tag.as_str());
+        let is_ours =
+            event.tags.get(TransactionId::TAG).is_some_and(|tag| *work.id() == tag.as_str());
         if !is_ours || !hides_a_failure(event) {
             return;
         }

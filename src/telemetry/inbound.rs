@@ -56,7 +56,7 @@ impl TransactionIdScope {
         outcome: String,
         message: impl FnOnce(&str, &str) -> Option<String>,
     ) {
-        let Work { id, hub: Some(hub), record, .. } = self.work() else { return };
+        let work @ Work { hub: Some(hub), record, .. } = self.work() else { return };
         let Some(request) = &record.request else { return };
         if record.is_reported() {
             return;
@@ -73,7 +73,7 @@ impl TransactionIdScope {
         let grouping = fingerprint(["http.server".to_owned(), group, outcome]);
         let sends_pii = hub.client().is_some_and(|client| client.options().send_default_pii);
         let request = protocol_request(request, sends_pii);
-        let id = id.clone();
+        let id = work.id().clone();
         // The clones in there are made once: a processor may run often, and this one does not.
         self.run(|| {
             capture(hub, event, grouping, move |event| {

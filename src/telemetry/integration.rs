@@ -52,7 +52,7 @@ impl Integration for TransactionIdIntegration {
             if let Some(slot) = current_slot() {
                 let work = slot.work();
                 let key = TransactionId::TAG.to_owned();
-                log.attributes.entry(key).or_insert_with(|| work.id.as_str().into());
+                log.attributes.entry(key).or_insert_with(|| work.id().as_str().into());
                 let replaced = log.trace_id.and_then(|trace_id| work.replace_fallback(trace_id));
                 log.trace_id = replaced.or(log.trace_id);
             }
@@ -66,7 +66,7 @@ impl Integration for TransactionIdIntegration {
             if let Some(slot) = current_slot() {
                 let work = slot.work();
                 let key = TransactionId::TAG.into();
-                metric.attributes.entry(key).or_insert_with(|| work.id.as_str().into());
+                metric.attributes.entry(key).or_insert_with(|| work.id().as_str().into());
                 metric.trace_id = work.replace_fallback(metric.trace_id).unwrap_or(metric.trace_id);
             }
             match &own {
@@ -96,7 +96,7 @@ impl Integration for TransactionIdIntegration {
         if event.sdk.is_some()
             && let Some(slot) = current_slot()
         {
-            let id = slot.work().id.as_str();
+            let id = slot.work().id().as_str();
             event.tags.entry(TransactionId::TAG.to_owned()).or_insert_with(|| id.to_owned());
             slot.complete(&mut event, options);
         }

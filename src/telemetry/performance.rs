@@ -32,7 +32,7 @@ impl TransactionIdScope {
         hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));
         let is_sampled = is_sampled(&transaction);
         self.work_mut().performance =
-            Some(Performance { transaction, is_sampled, ended: OnceLock::new() });
+            Some(Box::new(Performance { transaction, is_sampled, ended: OnceLock::new() }));
     }
 }
 

@@ -21,15 +21,15 @@ const TRACE: &str = "trace";
 impl Work {
     /// The trace of the work: that of a caller that is trusted, or one of its own.
     pub(crate) fn trace(&self, client: Option<&Client>) -> Trace {
-        *self.record.trace.get_or_init(|| {
+        **self.record.trace.get_or_init(|| {
             let request = self.record.request.as_ref();
             let incoming = request.and_then(|request| request.incoming_trace.as_deref());
             let continued = incoming.zip(client).and_then(|(trace, client)| trace.next(client));
-            continued.unwrap_or_else(|| Trace {
+            Box::new(continued.unwrap_or_else(|| Trace {
                 trace_id: TraceId::default(),
                 span_id: SpanId::default(),
                 parent_span_id: None,
-            })
+            }))
         })
     }
 
@@ -54,9 +54,12 @@ impl Work {
     /// scope, or on that of the process.
     fn is_fallback(&self, trace_id: TraceId) -> bool {
         let Some(hub) = &self.hub else { return false };
+        if self.options.fallback_trace == Some(trace_id) {
+            return true;
+        }
         let fallbacks = self.record.fallback_traces.get_or_init(|| {
             let ours = self.options.fallback_trace.or_else(|| fallback_trace(hub));
-            [ours, fallback_trace(&Hub::main())]
+            Box::new([ours, fallback_trace(&Hub::main())])
         });
         fallbacks.contains(&Some(trace_id))
     }
