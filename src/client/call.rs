@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use http::{HeaderMap, Method, StatusCode};
 use sentry::{Hub, Span};
@@ -25,7 +25,7 @@ pub(crate) struct OutboundCall {
     target: Target,
     /// The scope whose record is to have the call.
     scope: Option<TransactionIdScope>,
-    failures: Option<Watch>,
+    failures: Option<Box<Watch>>,
     span: Option<Span>,
     is_over: bool,
 }
@@ -62,11 +62,9 @@ impl OutboundCall {
         // Without one, as at the end of a thread, nothing can be reported.
         let hub = if needs_hub && hub_is_alive() { Some(Hub::current()) } else { None };
         let parent = if recording.span { hub.as_ref().and_then(span_of) } else { None };
-        let failures = recording.failures.zip(hub).map(|(rules, hub)| Watch {
-            rules: rules.clone(),
-            hub,
-            id: id.cloned(),
-            header: recording.header.clone(),
+        let failures = recording.failures.zip(hub).map(|(rules, hub)| {
+            let header = recording.header.clone();
+            Box::new(Watch { rules: rules.clone(), hub, id: id.cloned(), header })
         });
         if scope.is_none() && failures.is_none() && parent.is_none() {
             return None;
@@ -88,7 +86,7 @@ impl OutboundCall {
         self.span.as_ref()
     }
 
-    pub(crate) fn responded(mut self: Box<Self>, status: StatusCode, headers: &HeaderMap) {
+    pub(crate) fn responded(&mut self, status: StatusCode, headers: &HeaderMap) {
         let grpc = if is_grpc(headers) { grpc_code(headers) } else { None };
         self.end(Outcome::Answered(status, grpc));
         let Some(watch) = &self.failures else { return };
@@ -101,7 +99,7 @@ impl OutboundCall {
     }
 
     /// `error` is `None` where its type, `E`, cannot be read.
-    pub(crate) fn failed<E>(mut self: Box<Self>, error: Option<&(dyn Error + 'static)>) {
+    pub(crate) fn failed<E>(&mut self, error: Option<&(dyn Error + 'static)>) {
         self.end(Outcome::Failed(error.map(|error| error.to_string().into())));
         if let Some(watch) = &self.failures {
             self.report(watch).failed::<E>(error);
@@ -126,8 +124,8 @@ impl OutboundCall {
             // Nobody asks for them any more.
             (mem::take(&mut self.method), mem::take(&mut self.target))
         };
-        let took = self.started.elapsed();
-        scope.record_call(Call { method, target, ended: SystemTime::now(), took, outcome });
+        let (started, ended) = (self.started, Instant::now());
+        scope.record_call(Call { method, target, started, ended, outcome });
     }
 }
 

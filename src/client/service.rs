@@ -241,7 +241,7 @@ where
         let Poll::Ready(mut result) = this.inner.as_mut().poll(cx) else {
             return Poll::Pending;
         };
-        if let Some(call) = this.call.take() {
+        if let Some(mut call) = this.call.take() {
             match &result {
                 Ok(response) => call.responded(response.status(), response.headers()),
                 Err(error) => call.failed::<E>(this.errors.read(error)),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -142,8 +142,8 @@ impl RecordedHeaders {
 pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) target: Target,
-    pub(crate) ended: SystemTime,
-    pub(crate) took: Duration,
+    pub(crate) started: Instant,
+    pub(crate) ended: Instant,
     pub(crate) outcome: Outcome,
 }
 

@@ -1,5 +1,7 @@
 //! Renders an outbound call as a breadcrumb.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use sentry::protocol::{Breadcrumb, Level, Map, Value};
 
 use crate::scope::record::{Call, Outcome};
@@ -12,7 +14,8 @@ impl From<&Call> for Breadcrumb {
         let mut set = |key: &str, value: Value| drop(data.insert(key.to_owned(), value));
         set("method", call.method.as_str().into());
         set("url", call.target.url().into());
-        let took = u64::try_from(call.took.as_millis()).unwrap_or(u64::MAX);
+        let took = call.ended.duration_since(call.started).as_millis();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
         set("duration_ms", took.into());
         match &call.outcome {
             Outcome::Answered(status, grpc) => {
@@ -26,7 +29,7 @@ impl From<&Call> for Breadcrumb {
             Outcome::Cancelled => set("reason", "cancelled".into()),
         }
         Self {
-            timestamp: call.ended,
+            timestamp: SystemTime::now().checked_sub(call.ended.elapsed()).unwrap_or(UNIX_EPOCH),
             ty: "http".into(),
             category: Some("http".into()),
             level: level(&call.outcome),
