@@ -2,7 +2,7 @@
 //! client only if there is one.
 
 use reqwest::{Client, Request, Response};
-use tower::{Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 use tower_transaction_id::errors::ReadableErrors;
 use tower_transaction_id::{
     AllowedHosts, Failures, InjectTransactionId, InjectTransactionIdLayer, InvalidHost,
@@ -21,7 +21,7 @@ impl Kitchen {
 
     pub async fn cook(&self) -> Result<Response, reqwest::Error> {
         let request = self.client.get_ref().post("http://kitchen.internal/cook").build()?;
-        self.client.clone().oneshot(request).await
+        self.client.execute(request).await
     }
 }
 
@@ -35,7 +35,7 @@ impl Reported {
         let layer = InjectTransactionIdLayer::new(hosts)
             .capture_failures(Failures::new())
             .read_errors(|error: &reqwest::Error| error);
-        Self { client: tower::Layer::layer(&layer, Client::new()) }
+        Self { client: layer.layer(Client::new()) }
     }
 
     pub async fn send(&mut self, request: Request) -> Result<Response, reqwest::Error> {
