@@ -7,17 +7,14 @@ import { start } from './processes.mjs';
 
 const CONFIG = new URL('nginx.conf', import.meta.url);
 const ATTEMPTS = 5;
+const PATIENCE = 30;
 
 export async function startNginx(folder, storefront) {
   const own = join(folder, 'nginx');
   mkdirSync(own);
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
-    const settings = {
-      PORT: port,
-      CLOSED: await freePort(),
-      STOREFRONT: storefront.replace(/\/$/, ''),
-    };
+    const settings = { PORT: port, STOREFRONT: storefront.replace(/\/$/, '') };
     const config = readFileSync(CONFIG, 'utf8');
     writeFileSync(
       join(own, 'nginx.conf'),
@@ -42,7 +39,7 @@ export async function startNginx(folder, storefront) {
 async function answers(server, port) {
   let ended = false;
   server.ended.then(() => { ended = true; });
-  await eventually(10, async () => {
+  await eventually(PATIENCE, async () => {
     if (ended) throw new Error(`nginx ended:\n${server.tail()}`);
     const answer = await fetch(`http://127.0.0.1:${port}/settings`).catch(() => null);
     if (!answer) throw new Broken(`nginx does not answer:\n${server.tail()}`);
@@ -58,7 +55,7 @@ class Nginx {
   // What nginx logged of the one request of an ID: its start, and the ID that was passed on to the
   // storefront. A line is written when the response is through, so wait for it.
   async logged(id) {
-    return eventually(5, async () => {
+    return eventually(PATIENCE, async () => {
       const lines = readFileSync(this.log, 'utf8').split('\n');
       const found = lines.filter((line) => line.endsWith(`transaction_id=${id}`));
       const last = lines.filter(Boolean).at(-1);

@@ -1,5 +1,5 @@
 // The shop's page, as a person uses it.
-import { matches, same } from './check.mjs';
+import { eventually, matches, same } from './check.mjs';
 
 // Opens it and waits until it can report.
 export async function visit(browser, url) {
@@ -28,6 +28,12 @@ export async function failedIds(page, count) {
   return ids;
 }
 
+// The answers to its orders, in any order. The page may show one before the browser reports it.
+export function answered(what, { answers }, expected) {
+  const byId = (one, other) => (one.sent < other.sent ? -1 : 1);
+  return eventually(10, async () => same(what, [...answers].sort(byId), [...expected].sort(byId)));
+}
+
 // Orders what cannot be had: the ID that the page shows for it.
 export async function orderInVain(page, dog) {
   await choose(page, dog);
@@ -37,7 +43,7 @@ export async function orderInVain(page, dog) {
 }
 
 // What the page sent, was answered and shows must be one ID.
-export function sameEverywhere(visitor, id, status) {
-  same('the page: its order', visitor.answers, [{ sent: id, echoed: id, status }]);
+export async function sameEverywhere(visitor, id, status) {
+  await answered('the page: its order', visitor, [{ sent: id, echoed: id, status }]);
   same('the page: errors nobody caught', visitor.errors, []);
 }

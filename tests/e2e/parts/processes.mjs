@@ -4,10 +4,12 @@ import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { createWriteStream, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Broken } from './check.mjs';
+import { Broken, pause } from './check.mjs';
 
 const MARK = `TRANSACTION_ID_RUN=${randomUUID()}`;
-const PATIENCE = 30_000;
+const PATIENCE = 60_000;
+// For what was ended to be gone.
+const PASSING = 5000;
 
 const running = new Set();
 let stopping = false;
@@ -44,7 +46,7 @@ class Process {
     let outcome;
     this.ended.then((value) => { outcome = value; });
     for (;;) {
-      const match = pattern.exec(this.output);
+      const match = pattern.exec(this.lines());
       if (match) return match;
       if (outcome !== undefined) {
         throw new Broken(`${this.name} ended (${outcome}) before it was ready:\n${this.tail()}`);
@@ -52,8 +54,13 @@ class Process {
       if (Date.now() > end) {
         throw new Broken(`${this.name} was not ready in ${patience / 1000} s:\n${this.tail()}`);
       }
-      await new Promise((done) => setTimeout(done, 20));
+      await pause(20);
     }
+  }
+
+  // Its output so far, without a line that has only begun.
+  lines() {
+    return this.output.slice(0, this.output.lastIndexOf('\n') + 1);
   }
 
   tail() {
@@ -63,24 +70,24 @@ class Process {
   // It is asked, and may close what it started by itself. What then is still there is not asked.
   async stop() {
     if (!running.has(this) || this.child.pid === undefined) return;
-    const insist = () => this.signal(-this.child.pid, 'SIGKILL');
+    const insist = () => signal(-this.child.pid, 'SIGKILL');
     const timer = setTimeout(insist, 8000);
     if (this.child.exitCode === null && this.child.signalCode === null) {
       this.child.once('exit', insist);
-      this.signal(this.child.pid, 'SIGTERM');
+      signal(this.child.pid, 'SIGTERM');
     } else {
       insist();
     }
     await this.ended;
     clearTimeout(timer);
   }
+}
 
-  signal(id, signal) {
-    try {
-      process.kill(id, signal);
-    } catch (error) {
-      if (error.code !== 'ESRCH') throw error;
-    }
+function signal(id, name) {
+  try {
+    process.kill(id, name);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
   }
 }
 
@@ -122,8 +129,21 @@ export async function stopAll() {
   for (const started of [...running].reverse()) await started.stop();
 }
 
-// The ids of the processes of this run that are still there. Linux only; elsewhere none is found.
-export function leftBehind() {
+// The ids of the processes of this run that are still there, which are ended now. One that was ended
+// along with its parent may take a moment to be gone.
+export async function leftBehind() {
+  const end = Date.now() + PASSING;
+  let ids = found();
+  while (ids.length && Date.now() < end) {
+    await pause(50);
+    ids = found();
+  }
+  for (const id of ids) signal(id, 'SIGKILL');
+  return ids;
+}
+
+// Linux only; elsewhere none is found.
+function found() {
   let ids;
   try {
     ids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Broken, check, eventually, same } from './check.mjs';
 import { start } from './processes.mjs';
 
-const PATIENCE = 20;
+const PATIENCE = 60;
 
 export class Tracker {
   // A tracker with a project for each of `names`.

@@ -11,14 +11,15 @@ const SERVICES = ['storefront'];
 export async function tell(stage) {
   const shop = await stage.shop();
   const visitor = stage.closing(await shopPage.visit(stage.browser, shop.url));
-  const { page, answers } = visitor;
+  const { page } = visitor;
   await shopPage.choose(page, 'grilled');
   await shopPage.submit(page);
   const card = page.locator('#orders > li').first();
   matches('the first words of the stream',
     await card.locator('.progress').filter({ hasText: 'grill' }).textContent(), /\d of \d/);
   const id = await card.getAttribute('data-transaction-id');
-  same('the head of the response', answers, [{ sent: id, echoed: id, status: SERVED }]);
+  const head = { sent: id, echoed: id, status: SERVED };
+  await shopPage.answered('the head of the response', visitor, [head]);
   await visitor.stop();
 
   const [event, ...others] = await stage.project.story(id, SERVICES);

@@ -29,7 +29,7 @@ export async function tell(stage) {
 async function onThePage(stage, nginx) {
   const visitor = stage.closing(await shopPage.visit(stage.browser, nginx.url));
   const id = await shopPage.orderInVain(visitor.page, 'artisanal');
-  shopPage.sameEverywhere(visitor, id, FAILED);
+  await shopPage.sameEverywhere(visitor, id, FAILED);
   same('page: the ID that nginx passed on', (await nginx.logged(id)).passedOn, id);
   const services = ['browser', ...SERVICES];
   await stage.project.story(id, services);

@@ -13,7 +13,7 @@ const FAILURES = { artisanal: /artisanal|mustard/, chili: /boiled over/ };
 export async function tell(stage) {
   const shop = await stage.shop();
   const visitor = stage.closing(await shopPage.visit(stage.browser, shop.url));
-  const { page, answers } = visitor;
+  const { page } = visitor;
   await holdUntilAllAreSent(page, Object.keys(FAILURES).length);
   for (const dog of Object.keys(FAILURES)) {
     await shopPage.choose(page, dog);
@@ -21,8 +21,7 @@ export async function tell(stage) {
   }
   const shown = await shopPage.failedIds(page, 2);
   const expected = shown.map((id) => ({ sent: id, echoed: id, status: FAILED }));
-  const byId = (one, other) => (one.sent < other.sent ? -1 : 1);
-  same('the answers to both orders', [...answers].sort(byId), expected.sort(byId));
+  await shopPage.answered('the answers to both orders', visitor, expected);
   same('errors nobody caught', visitor.errors, []);
 
   const rows = [];

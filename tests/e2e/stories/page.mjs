@@ -14,7 +14,7 @@ export async function tell(stage) {
   await stage.screenshot(page, 'page');
 
   const id = await shopPage.orderInVain(page, 'artisanal');
-  shopPage.sameEverywhere(visitor, id, FAILED);
+  await shopPage.sameEverywhere(visitor, id, FAILED);
   await stage.project.story(id, SERVICES);
   const link = page.getByRole('link', { name: 'tracker' });
   await link.waitFor();

@@ -11,7 +11,7 @@ export async function tell(stage) {
   const shop = await stage.shop();
   const visitor = stage.closing(await shopPage.visit(stage.browser, shop.url));
   const id = await shopPage.orderInVain(visitor.page, 'chili');
-  shopPage.sameEverywhere(visitor, id, FAILED);
+  await shopPage.sameEverywhere(visitor, id, FAILED);
   const events = await stage.project.story(id, SERVICES);
   const panics = events.filter(({ service, data }) => service === 'kitchen' && data.level === 'fatal');
   same('the number of panics under the ID', panics.length, 1);
