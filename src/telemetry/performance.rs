@@ -84,7 +84,7 @@ impl Performance {
         self.end();
     }
 
-    /// Sends the transaction. Without an end before this, the client left.
+    /// Sends the transaction. Without an end before this, a handler panicked or the client left.
     pub(crate) fn finish(self, record: &Record, sends_pii: bool) {
         let Self { transaction, is_sampled, ended } = self;
         if !is_sampled {
@@ -97,7 +97,13 @@ impl Performance {
         if let Some(ended) = ended.into_inner() {
             transaction.finish_with_timestamp(ended);
         } else {
-            transaction.set_status(SpanStatus::Cancelled);
+            // A panic drops the request as well, here while the thread unwinds.
+            let panics = std::thread::panicking();
+            transaction.set_status(if panics {
+                SpanStatus::InternalError
+            } else {
+                SpanStatus::Cancelled
+            });
             transaction.finish();
         }
     }
