@@ -31,6 +31,10 @@ impl TransactionIdScope {
         let transaction = hub.start_transaction(context);
         hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));
         let is_sampled = is_sampled(&transaction);
+        if is_sampled {
+            // Now, so that events name it as well.
+            transaction.set_origin("auto.http.tower");
+        }
         self.work_mut().performance =
             Some(Box::new(Performance { transaction, is_sampled, ended: OnceLock::new() }));
     }
@@ -84,20 +88,25 @@ impl Performance {
         self.end();
     }
 
-    /// Sends the transaction. Without an end before this, the client left.
+    /// Sends the transaction. Without an end before this, a handler panicked or the client left.
     pub(crate) fn finish(self, record: &Record, sends_pii: bool) {
         let Self { transaction, is_sampled, ended } = self;
         if !is_sampled {
             return transaction.finish();
         }
-        transaction.set_origin("auto.http.tower");
         if let Some(request) = &record.request {
             transaction.set_request(protocol_request(request, sends_pii));
         }
         if let Some(ended) = ended.into_inner() {
             transaction.finish_with_timestamp(ended);
         } else {
-            transaction.set_status(SpanStatus::Cancelled);
+            // A panic drops the request as well, here while the thread unwinds.
+            let panics = std::thread::panicking();
+            transaction.set_status(if panics {
+                SpanStatus::InternalError
+            } else {
+                SpanStatus::Cancelled
+            });
             transaction.finish();
         }
     }
