@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use axum::Router;
 use sentry::integrations::tracing::{BreadcrumbLayer, ErrorLayer, SpanLayer};
-use sentry::protocol::{EnvelopeItem, Event};
+use sentry::protocol::{
+    Context, EnvelopeItem, Event, ItemContainer, Log, Map, Metric, TraceContext, Transaction,
+};
 use sentry::test::TestTransport;
 use sentry::{ClientOptions, Envelope, Hub, Level, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,6 +51,50 @@ impl Sentry {
         self.transport.fetch_and_clear_events()
     }
 
+    /// Everything that was sent so far. It is gone afterwards.
+    pub(crate) fn take_sent(&self) -> Sent {
+        // Logs and metrics are sent in batches.
+        self.hub.client().unwrap().flush(None);
+        let mut sent = Sent::default();
+        for envelope in self.transport.fetch_and_clear_envelopes() {
+            for item in envelope.items() {
+                match item {
+                    EnvelopeItem::Event(event) => sent.events.push((**event).clone()),
+                    EnvelopeItem::Transaction(transaction) => {
+                        sent.transactions.push((**transaction).clone());
+                    }
+                    EnvelopeItem::ItemContainer(ItemContainer::Logs(logs)) => {
+                        sent.logs.extend(logs.clone());
+                    }
+                    EnvelopeItem::ItemContainer(ItemContainer::Metrics(metrics)) => {
+                        sent.metrics.extend(metrics.clone());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        sent
+    }
+
+    /// Waits for the transaction of one request, whose server may still be at its end; fails after
+    /// some seconds. Returns what was sent until then.
+    pub(crate) async fn wait_for_transaction(&self) -> (Sent, Transaction<'static>) {
+        let mut seen = Sent::default();
+        for _ in 0..500 {
+            let Sent { events, transactions, logs, metrics } = self.take_sent();
+            seen.events.extend(events);
+            seen.transactions.extend(transactions);
+            seen.logs.extend(logs);
+            seen.metrics.extend(metrics);
+            if let Some(transaction) = seen.transactions.pop() {
+                assert_eq!(seen.transactions, [], "one transaction for each request");
+                return (seen, transaction);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no transaction came: {:?}", seen.events);
+    }
+
     /// Waits until there are `count` events; fails after some seconds.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<(String, Option<String>)> {
         let mut seen = Vec::new();
@@ -60,6 +106,36 @@ impl Sentry {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("only {} of {count} events came: {seen:?}", seen.len());
+    }
+}
+
+/// Everything that a client sent.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) events: Vec<Event<'static>>,
+    pub(crate) transactions: Vec<Transaction<'static>>,
+    pub(crate) logs: Vec<Log>,
+    pub(crate) metrics: Vec<Metric>,
+}
+
+impl Sent {
+    /// The one event with this text.
+    #[track_caller]
+    pub(crate) fn event(&self, wanted: &str) -> &Event<'static> {
+        let found: Vec<_> = self.events.iter().filter(|event| text(event) == wanted).collect();
+        match found[..] {
+            [event] => event,
+            _ => panic!("{} events {wanted:?} in {:?}", found.len(), self.events),
+        }
+    }
+}
+
+/// The trace that an event or a transaction is in.
+#[track_caller]
+pub(crate) fn trace(contexts: &Map<String, Context>) -> &TraceContext {
+    match contexts.get("trace") {
+        Some(Context::Trace(trace)) => trace,
+        other => panic!("no trace: {other:?}"),
     }
 }
 
