@@ -18,6 +18,7 @@ mod model;
 mod nested;
 mod outages;
 mod peers;
+mod propagation;
 mod properties;
 mod reports;
 mod scopes;
