@@ -18,6 +18,7 @@ mod model;
 mod nested;
 mod outages;
 mod peers;
+mod performance;
 mod propagation;
 mod properties;
 mod reports;
