@@ -31,6 +31,10 @@ impl TransactionIdScope {
         let transaction = hub.start_transaction(context);
         hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));
         let is_sampled = is_sampled(&transaction);
+        if is_sampled {
+            // Now, so that events name it as well.
+            transaction.set_origin("auto.http.tower");
+        }
         self.work_mut().performance =
             Some(Performance { transaction, is_sampled, ended: OnceLock::new() });
     }
@@ -90,7 +94,6 @@ impl Performance {
         if !is_sampled {
             return transaction.finish();
         }
-        transaction.set_origin("auto.http.tower");
         if let Some(request) = &record.request {
             transaction.set_request(protocol_request(request, sends_pii));
         }
