@@ -17,6 +17,7 @@ mod middleware;
 mod model;
 mod nested;
 mod outages;
+mod parity;
 mod peers;
 mod performance;
 mod propagation;
