@@ -446,6 +446,8 @@ fn a_request_whose_client_left_is_cancelled() {
 
 #[test]
 fn a_grpc_status_counts_in_the_headers_and_in_the_trailers() {
+    const CHECK: &str = "POST /grpc.health.v1.Health/Check";
+    const WATCH: &str = "POST /grpc.health.v1.Health/Watch";
     story_with(traced(1.0), |sentry| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -463,9 +465,6 @@ fn a_grpc_status_counts_in_the_headers_and_in_the_trailers() {
             let code = measured.data.get(GRPC_CODE).and_then(Value::as_i64);
             (transaction.name.unwrap(), measured.status.unwrap(), code)
         };
-        const CHECK: &str = "POST /grpc.health.v1.Health/Check";
-        const WATCH: &str = "POST /grpc.health.v1.Health/Watch";
-
         client.check(request("kitchen")).await.unwrap();
         assert_eq!(next().await, (CHECK.into(), SpanStatus::Ok, Some(0)));
         client.check(request("unknown")).await.unwrap_err();
@@ -614,9 +613,9 @@ fn no_span_outlives_its_request() {
         story_with(traced(rate), |sentry| async move {
             let base = BindTransactionIdLayer::new().hub(&sentry.hub);
             let route = || Router::new().route("/{n}", get(handler));
-            let measured = route().layer(base.clone().measure_performance(true));
-            let unmeasured = route().layer(base);
-            let send = async |app: &Router, n: usize| {
+            let measuring = route().layer(base.clone().measure_performance(true));
+            let plain = route().layer(base);
+            let ask = async |app: &Router, n: usize| {
                 let request = Request::get(format!("/{n}")).header("x-transaction-id", n);
                 let request = request.body(Body::empty()).unwrap();
                 let response = app.clone().oneshot(request).await.unwrap();
@@ -625,7 +624,7 @@ fn no_span_outlives_its_request() {
             };
             let (mut traces, mut spans) = (HashSet::new(), HashSet::new());
             for n in 1..=50 {
-                let sent = send(&measured, n).await;
+                let sent = ask(&measuring, n).await;
                 let of_event = trace(&sent.event("handled").contexts);
                 assert_eq!(of_event.op.as_deref(), Some("http.server"));
                 assert!(traces.insert(of_event.trace_id), "{n}");
@@ -635,7 +634,7 @@ fn no_span_outlives_its_request() {
                     assert_eq!(transaction.tags["transaction_id"], n.to_string());
                     assert_eq!(trace(&transaction.contexts).span_id, of_event.span_id);
                 }
-                let sent = send(&unmeasured, n).await;
+                let sent = ask(&plain, n).await;
                 assert_eq!(sent.transactions, []);
                 let of_event = trace(&sent.event("handled").contexts);
                 assert_eq!(of_event.op, None);

@@ -128,7 +128,7 @@ async fn relay(
             *seen.lock().unwrap() = headers;
         }
     };
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let lines = [lines, &[""]].concat().join("\r\n");
     let head = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n");
     let app = Router::new().route("/", get(handler)).layer(layer);
     raw(serve(app).await, head.as_bytes()).await;

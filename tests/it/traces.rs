@@ -223,7 +223,7 @@ const PLACES: [&str; 6] = ["blocking", "body", "drop", "handler", "task", "threa
 
 /// Requests `path` and returns what was sent of it.
 async fn request(sentry: &Sentry, app: &Router, path: &str, lines: &[&str]) -> Sent {
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let lines = [lines, &[""]].concat().join("\r\n");
     let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n");
     raw(serve(app.clone()).await, head.as_bytes()).await;
     sentry.take_sent()
