@@ -195,8 +195,12 @@ impl Record {
 
     /// The record of a fork, which keeps no buffer of the request alive.
     pub(crate) fn fork(&self) -> Self {
-        let mut fork =
-            Self { origin: self.origin, request: self.request.clone(), ..Self::default() };
+        let mut fork = Self {
+            origin: self.origin,
+            request: self.request.clone(),
+            trace: self.trace.clone(),
+            ..Self::default()
+        };
         fork.unshare();
         fork
     }
