@@ -15,6 +15,7 @@ use crate::server::generator::Generator;
 use crate::server::notices::Notices;
 #[cfg(feature = "tracing")]
 use crate::server::request::RequestHead;
+use crate::server::request::has_trace;
 use crate::server::trust::Trust;
 use crate::{InvalidTransactionId, TransactionId};
 
@@ -116,7 +117,11 @@ impl Config {
         origin: Origin,
         upstream: Option<TransactionId>,
     ) -> TransactionIdScope {
-        let records = self.records_request || self.measures || self.failures.is_some();
+        // The record has the trace of the caller, which the events of the request and its calls are in.
+        let records = self.records_request
+            || self.measures
+            || self.failures.is_some()
+            || (trusts_caller && has_trace(request));
         let mut scope = TransactionIdScope::open(
             id,
             Opening {
