@@ -4,6 +4,9 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Buf;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -22,13 +25,19 @@ pin_project! {
         has_waited: bool,
         // Whether the frames matter: to a report, or to a performance transaction.
         is_watched: bool,
+        // Where the end of the body is that of a performance transaction.
+        measured: Option<Measured>,
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn new(inner: InScope<B>, failures: Option<Failures>, is_measured: bool) -> Self {
-        let is_watched = is_measured || failures.is_some();
-        Self { inner, failures, has_waited: false, is_watched }
+    pub(crate) fn new(
+        inner: InScope<B>,
+        failures: Option<Failures>,
+        measured: Option<Measured>,
+    ) -> Self {
+        let is_watched = measured.is_some() || failures.is_some();
+        Self { inner, failures, has_waited: false, is_watched, measured }
     }
 
     /// Returns a reference to the inner body.
@@ -58,7 +67,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
 /// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self::new(InScope::default(), None, false)
+        Self::new(InScope::default(), None, None)
     }
 }
 
@@ -80,7 +89,7 @@ impl<B: Body> Body for ResponseBody<B> {
                 this.inner.unshare();
             }
         } else if *this.is_watched {
-            watch(this.inner.as_ref(), this.failures, &polled);
+            watch(this.inner.as_ref(), this.failures, this.measured, &polled);
         }
         polled
     }
@@ -89,7 +98,7 @@ impl<B: Body> Body for ResponseBody<B> {
         let is_end = self.inner.is_end_stream();
         // A server asks this of a body that it is not going to poll.
         if is_end
-            && self.is_watched
+            && self.measured.is_some()
             && let Some(performance) = self.inner.work().and_then(|work| work.performance.as_ref())
         {
             performance.end();
@@ -104,34 +113,61 @@ impl<B: Body> Body for ResponseBody<B> {
 
 type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
+/// The part of a body that a server has yet to take.
+pub(crate) struct Measured {
+    /// In bytes, if the head of the response names it.
+    remaining: Option<u64>,
+}
+
+impl Measured {
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        Self { remaining: length.and_then(|length| length.parse().ok()) }
+    }
+
+    /// Whether `data` is the last of the body.
+    fn ends_with(&mut self, data: &impl Buf) -> bool {
+        let Some(remaining) = &mut self.remaining else { return false };
+        *remaining = remaining.saturating_sub(data.remaining() as u64);
+        *remaining == 0
+    }
+}
+
 /// Takes note of the end of the body, and of the status in its trailers, for the performance
-/// transaction and for the report of the request.
+/// transaction and for the report of the request. After the trailers, and after the last byte of a
+/// known length, servers drop a body without a further poll.
 #[cold]
-fn watch<B: Body>(body: Pin<&InScope<B>>, failures: &mut Option<Failures>, polled: &Polled<B>) {
+fn watch<B: Body>(
+    body: Pin<&InScope<B>>,
+    failures: &mut Option<Failures>,
+    measured: &mut Option<Measured>,
+    polled: &Polled<B>,
+) {
     let Some(scope) = body.scope() else { return };
     let performance = scope.work().performance.as_deref();
+    let mut is_end = matches!(polled, Poll::Ready(None));
     match polled {
-        Poll::Pending => {}
-        Poll::Ready(None) => {
-            if let Some(performance) = performance {
-                performance.end();
-            }
-        }
+        Poll::Pending | Poll::Ready(None) => {}
         Poll::Ready(Some(Err(_))) => {
             if let Some(performance) = performance {
                 performance.failed();
             }
         }
         Poll::Ready(Some(Ok(frame))) => {
-            let Some(trailers) = frame.trailers_ref() else { return };
-            if let Some(performance) = performance
-                && let Some(code) = grpc_code(trailers)
-            {
-                performance.answered_grpc(code);
-            }
-            if let Some(code) = failures.take().and_then(|rules| rules.grpc_failure(trailers)) {
-                scope.report_answer(&Answer::Grpc(code), None);
+            if let Some(trailers) = frame.trailers_ref() {
+                is_end = true;
+                if let (Some(performance), Some(code)) = (performance, grpc_code(trailers)) {
+                    performance.answered_grpc(code);
+                }
+                if let Some(code) = failures.take().and_then(|rules| rules.grpc_failure(trailers)) {
+                    scope.report_answer(&Answer::Grpc(code), None);
+                }
+            } else if let (Some(measured), Some(data)) = (measured, frame.data_ref()) {
+                is_end = measured.ends_with(data);
             }
         }
+    }
+    if is_end && let Some(performance) = performance {
+        performance.end();
     }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -15,7 +15,7 @@ use crate::header::IdHeader;
 use crate::scope::TransactionIdScope;
 use crate::scope::in_scope::InScope;
 use crate::server::admission::{Admission, Config, log_refusal};
-use crate::server::body::ResponseBody;
+use crate::server::body::{Measured, ResponseBody};
 use crate::server::generator::Generator;
 use crate::telemetry::inbound::Answer;
 use crate::telemetry::report::peer_id;
@@ -171,19 +171,31 @@ where
         };
         let failures = failures
             .and_then(|(failures, scope)| report_head(&response, failures, scope, this.header));
-        let performance = scope.as_ref().and_then(|scope| scope.work().performance.as_ref());
-        let is_measured = performance.is_some();
-        if let Some(performance) = performance {
-            let headers = response.headers();
-            let grpc = if is_grpc(headers) { grpc_code(headers) } else { None };
-            performance.answered(response.status(), grpc);
-        }
+        let measured = scope.as_ref().and_then(|scope| measure_head(&response, scope));
         if let Some(id) = scope.as_ref().map(TransactionIdScope::id).or(this.kept.as_deref()) {
             this.header.echo(response.headers_mut(), id, *this.is_http2);
         }
-        Poll::Ready(Ok(response
-            .map(|body| ResponseBody::new(InScope::new(scope, body), failures, is_measured))))
+        Poll::Ready(Ok(
+            response.map(|body| ResponseBody::new(InScope::new(scope, body), failures, measured))
+        ))
     }
+}
+
+/// Takes note of the head of a response for the performance transaction, if the request has one.
+fn measure_head<B>(response: &Response<B>, scope: &TransactionIdScope) -> Option<Measured> {
+    let performance = scope.work().performance.as_ref()?;
+    let (status, headers) = (response.status(), response.headers());
+    let grpc = if is_grpc(headers) { grpc_code(headers) } else { None };
+    performance.answered(status, grpc);
+    // Of such a response, servers send the head alone, and drop the body unseen.
+    let request = scope.work().record.request.as_ref();
+    if request.is_some_and(|request| request.method == Method::HEAD)
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+    {
+        performance.end();
+    }
+    Some(Measured::new(headers))
 }
 
 /// Reports the head of a response where it is a failure. Returns `failures` where the end of the
