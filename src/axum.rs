@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use crate::TransactionId;
 
-/// The [current](TransactionId::current) ID. Take `Option<TransactionId>` where the layer may be
+/// Extracts the [current](TransactionId::current) ID. Take `Option<TransactionId>` where the layer may be
 /// missing.
 impl<S: Sync> FromRequestParts<S> for TransactionId {
     type Rejection = MissingTransactionIdLayer;
@@ -28,13 +28,17 @@ impl<S: Sync> OptionalFromRequestParts<S> for TransactionId {
     }
 }
 
-/// The rejection of the [`TransactionId`] extractor: the route is not inside a
-/// [`BindTransactionIdLayer`](crate::BindTransactionIdLayer), or a middleware between them runs it in
-/// a task that was not bound by [`InScope::fork`](crate::InScope::fork). Answers `500`.
+/// Rejects a request whose handler takes a [`TransactionId`] while none is current. Answers `500`.
+///
+/// There are two causes:
+///
+/// - The route is not inside a [`BindTransactionIdLayer`](crate::BindTransactionIdLayer).
+/// - A middleware between the layer and the route runs the route in a task of its own. Bind the task by
+///   [`InScope::rest_of_request`](crate::InScope::rest_of_request).
 #[derive(Clone)]
 pub struct MissingTransactionIdLayer(());
 
-/// The sentence of `Display`, since `unwrap` prints this.
+/// Prints the sentence of `Display`, since `unwrap` prints this.
 impl fmt::Debug for MissingTransactionIdLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

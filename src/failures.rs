@@ -7,16 +7,19 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode, header};
 
-/// The answers that a layer reports to Sentry as failures. The error of the inner service is always
-/// one of them.
+/// Selects the answers that a layer reports to Sentry as failures.
 ///
-/// By default the statuses 500 to 599 and, in responses of type `application/grpc*`, the codes
-/// `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`,
-/// which are mostly the server's fault rather than the caller's. A caller who makes up paths gets
-/// `UNIMPLEMENTED`, though: at a public edge, leave out [12](Self::grpc_codes).
+/// By default these are
 ///
-/// The server layer finds a gRPC code at the head or at the end of a response; the client layer, which
-/// leaves bodies alone, at the head only.
+/// - the statuses 500 to 599;
+/// - in responses of type `application/grpc*`, the codes `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`,
+///   `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`, which are mostly the server's fault. A caller who invents
+///   paths gets `UNIMPLEMENTED`, though: at a public edge, leave out [12](Self::grpc_codes).
+///
+/// An error of the inner service is always a failure.
+///
+/// The server layer finds a gRPC code in the headers or the trailers of a response. The client layer finds
+/// it in the headers only, since it leaves bodies alone.
 ///
 /// ```
 /// use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};
@@ -34,7 +37,7 @@ struct Rules {
 }
 
 impl Failures {
-    /// The statuses and codes named above.
+    /// Selects the statuses and codes named above.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Rules {
@@ -98,7 +101,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Reads no errors: the default of both layers. A report names the type of an error.
+/// Reads no errors, which is the default of both layers. A report names the type of an error.
 #[derive(Clone, Copy, Debug)]
 pub struct OpaqueErrors(());
 
@@ -110,8 +113,8 @@ impl OpaqueErrors {
 
 /// Reads errors of type `E`, for a report with their texts and sources.
 ///
-/// The layers have it in their type after
-/// [`BindTransactionIdLayer::read_errors`](crate::BindTransactionIdLayer::read_errors) and
+/// It is a part of a layer's type after
+/// [`BindTransactionIdLayer::read_errors`](crate::BindTransactionIdLayer::read_errors) or
 /// [`InjectTransactionIdLayer::read_errors`](crate::InjectTransactionIdLayer::read_errors).
 pub struct ReadableErrors<E>(fn(&E) -> &(dyn Error + 'static));
 
@@ -135,9 +138,9 @@ impl<E> fmt::Debug for ReadableErrors<E> {
     }
 }
 
-/// How a layer reads an error of type `E`: [`OpaqueErrors`] or [`ReadableErrors<E>`].
+/// Reads an error of type `E` for a layer: [`OpaqueErrors`] or [`ReadableErrors<E>`].
 ///
-/// Sealed: it is a list of types, not something to implement.
+/// The trait is sealed. It lists types, and cannot be implemented.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot read an error of type `{E}`",
     note = "the closure that `read_errors` is given takes a reference to the error of the service inside: `|error: &{E}| ..`"

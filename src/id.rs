@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use crate::random;
 
-/// The header that carries the ID: `x-transaction-id`, written `X-Transaction-ID` in Sentry's guide.
+/// Names the header that carries the ID: `x-transaction-id`, written `X-Transaction-ID` in Sentry's
+/// guide.
 ///
-/// It is what both layers read and write by default, and what a browser's preflight must be told
-/// of: name it in `CorsLayer`'s `allow_headers` **and** `expose_headers`.
+/// Both layers use this header by default. For a page of another origin, add it to `allow_headers`
+/// **and** to `expose_headers` of `CorsLayer`.
 pub const X_TRANSACTION_ID: HeaderName = HeaderName::from_static("x-transaction-id");
 
 /// The longest valid ID in bytes, which is the longest value that Sentry keeps of a tag.
@@ -22,21 +23,26 @@ const MAX_LEN: usize = 200;
 /// of strangers together.
 const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 
-/// An identifier of one piece of work, valid by construction and ready to be sent as a header.
+/// Identifies one piece of work in every service that takes part in it.
 ///
-/// This is neither a Sentry *transaction* (a performance measurement) nor a trace ID. It is the
-/// value under which one search finds what every service recorded of the same request.
+/// A `TransactionId` is valid by construction and ready to be sent as a header. It is neither a Sentry
+/// *transaction* (a performance measurement) nor a trace ID.
 ///
-/// # What is valid
+/// # Valid IDs
 ///
-/// An ID that came from elsewhere is kept byte for byte: never lower-cased, cut or trimmed. It is
-/// 1 to 200 bytes of `A-Z a-z 0-9 - _ . : + / = @ ~`, with at least one letter or digit other
-/// than `0`, without `..` and without `://`, and not one of the placeholders `undefined`, `null`,
-/// `nan`, `none` and `nil` in any case. UUIDs in their usual spellings, ULIDs, nginx's
-/// `$request_id`, AWS's `Root=1-…` (but not its list with `;`) and W3C trace IDs all pass. What passes
-/// is safe in a log line, in HTML text, in JSON and in Sentry's search. The length is
-/// [Sentry's limit for a tag](https://docs.sentry.io/platforms/rust/enriching-events/tags/). A change
-/// of these rules would be a breaking change of this crate.
+/// A valid ID is kept byte for byte: never lower-cased, cut or trimmed. It has
+///
+/// - 1 to 200 bytes, which is
+///   [Sentry's limit for a tag](https://docs.sentry.io/platforms/rust/enriching-events/tags/);
+/// - no bytes but `A-Z a-z 0-9 - _ . : + / = @ ~`;
+/// - at least one letter, or one digit other than `0`;
+/// - neither `..` nor `://`.
+///
+/// It is none of the placeholders `undefined`, `null`, `nan`, `none` and `nil`, in any case.
+///
+/// UUIDs in their usual spellings, ULIDs, nginx's `$request_id`, AWS's `Root=1-…` (but not its list
+/// with `;`) and W3C trace IDs are valid. A valid ID is safe in a log line, in HTML text, in JSON and in
+/// Sentry's search. A change of these rules would be a breaking change of this crate.
 ///
 /// ```
 /// use tower_transaction_id::TransactionId;
@@ -53,20 +59,20 @@ const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 ///
 /// # Cost
 ///
-/// A clone counts a reference and copies nothing. An ID that was read from a request shares the
-/// buffer of that request's headers, which are kept for as long as it is: a long-lived store of IDs
-/// should hold strings. A fork of a [`TransactionIdScope`](crate::TransactionIdScope) holds a copy.
+/// A clone counts a reference and copies nothing. An ID that was read from a request keeps the buffer of
+/// that request's headers alive, so a long-lived store of IDs should hold strings. A fork of a
+/// [`TransactionIdScope`](crate::TransactionIdScope) holds a copy.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransactionId(HeaderValue);
 
 impl TransactionId {
-    /// The key of the ID wherever it is recorded: Sentry tag, log attribute, span field.
+    /// Names the ID wherever it is recorded: Sentry tag, log attribute, span field.
     pub const TAG: &'static str = "transaction_id";
 
     /// Generates an ID: a random (version 4) UUID in 32 lower-case hexadecimal digits.
     ///
-    /// It comes from the operating system's generator, by way of a buffer of the thread, which makes
-    /// one system call for 32 IDs. It shows neither time nor host. One allocation.
+    /// The random bits come from the operating system's generator. A buffer of the thread makes one
+    /// system call for 32 IDs. The ID shows neither time nor host. One allocation.
     ///
     /// # Panics
     ///
@@ -91,21 +97,21 @@ impl TransactionId {
         HeaderValue::from_bytes(self.0.as_bytes()).map_or_else(|_| self.clone(), Self)
     }
 
-    /// The ID as text.
+    /// Returns the ID as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Every byte was found to be ASCII, so there is no other case.
         self.0.to_str().unwrap_or_default()
     }
 
-    /// The ID as the value of a header.
+    /// Returns the ID as the value of a header.
     #[must_use]
     pub fn header_value(&self) -> &HeaderValue {
         &self.0
     }
 }
 
-/// In 32 lower-case hexadecimal digits. Only the nil UUID is no ID.
+/// Writes the UUID in 32 lower-case hexadecimal digits. Only the nil UUID is an error.
 impl TryFrom<Uuid> for TransactionId {
     type Error = InvalidTransactionId;
 
@@ -239,7 +245,7 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
     PLACEHOLDERS.iter().any(is_placeholder).then_some(TransactionIdRule::Placeholder)
 }
 
-/// Why a value is no [`TransactionId`]: the rule that it broke, and its length.
+/// Reports a value that is no [`TransactionId`]: the rule that it broke, and its length.
 ///
 /// The value itself is never kept, so that printing the error can do no harm.
 ///
@@ -262,13 +268,13 @@ impl InvalidTransactionId {
         Self { rule, len: u32::try_from(len).unwrap_or(u32::MAX) }
     }
 
-    /// The first rule that the value broke.
+    /// Returns the first rule that the value broke.
     #[must_use]
     pub fn rule(&self) -> TransactionIdRule {
         self.rule
     }
 
-    /// The length of the value in bytes; of several header lines, that of the first that differs.
+    /// Returns the length of the value in bytes; of several header lines, that of the first that differs.
     #[must_use]
     pub fn value_len(&self) -> usize {
         usize::try_from(self.len).unwrap_or(usize::MAX)
@@ -281,7 +287,7 @@ impl fmt::Display for InvalidTransactionId {
     }
 }
 
-/// The sentence of `Display`, since `unwrap` and `main` print this.
+/// Prints the sentence of `Display`, since `unwrap` and `main` print this.
 impl fmt::Debug for InvalidTransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
@@ -290,23 +296,23 @@ impl fmt::Debug for InvalidTransactionId {
 
 impl std::error::Error for InvalidTransactionId {}
 
-/// The rules for a [`TransactionId`], in the order in which they are tried.
+/// Names a rule for a [`TransactionId`]. The rules are tried in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransactionIdRule {
-    /// Several header lines must hold the same value.
+    /// Requires one value of all header lines.
     OneValue,
-    /// 1 to 200 bytes.
+    /// Requires 1 to 200 bytes.
     Length,
-    /// Letters, digits and `-_.:+/=@~` of ASCII only.
+    /// Requires ASCII letters, digits and `-_.:+/=@~`, and no other bytes.
     Bytes,
-    /// A letter, or a digit other than `0`.
+    /// Requires a letter, or a digit other than `0`.
     Meaning,
-    /// No `..`.
+    /// Forbids `..`.
     Path,
-    /// No `://`.
+    /// Forbids `://`.
     Url,
-    /// Not `undefined`, `null`, `nan`, `none` or `nil`.
+    /// Forbids `undefined`, `null`, `nan`, `none` and `nil`.
     Placeholder,
 }
 

@@ -1,13 +1,69 @@
-// Markdown takes the first definition of a link: this one, a data URL, stands for the README's
-// `[chart]`, a file that the documentation does not have.
-#![doc = include_str!("chart.md")]
-#![doc = include_str!("../README.md")]
+//! Carries one *correlation ID* through every service that handles a request, and sets it as the
+//! [Sentry](https://docs.rs/sentry) tag `transaction_id` on everything that they report.
+//!
+//! Two [Tower](https://docs.rs/tower) layers do it: one for servers, one for clients.
+//!
+//! ```
+//! use axum::{Router, http::StatusCode, routing::get};
+//! use sentry::{Hub, Level};
+//! use tower_transaction_id::{
+//!     AllowedHosts, BindTransactionIdLayer, InjectTransactionId, InvalidHost, TransactionId,
+//! };
+//!
+//! async fn order(id: TransactionId) -> (StatusCode, String) {
+//!     sentry::capture_message("out of mustard", Level::Error); // has the tag
+//!     (StatusCode::SERVICE_UNAVAILABLE, format!("Tell support: {id}"))
+//! }
+//!
+//! /// Reads the header `X-Transaction-ID` or generates an ID, and echoes it. After `sentry::init`.
+//! fn app() -> Router {
+//!     let layer = BindTransactionIdLayer::new().hub(Hub::main());
+//!     Router::new().route("/order", get(order)).layer(layer) // last, so it is outermost
+//! }
+//!
+//! /// Sends the ID of the request to one host, and to no other.
+//! fn client() -> Result<InjectTransactionId<reqwest::Client>, InvalidHost> {
+//!     let hosts = AllowedHosts::only(["http://kitchen.internal"])?;
+//!     Ok(InjectTransactionId::new(reqwest::Client::new(), hosts))
+//! }
+//! ```
+//!
+//! The [`guide`] has a page for each thing that you may want to do, from [servers](guide::servers) to
+//! [troubleshooting](guide::troubleshooting).
+//!
+//! # What is here
+//!
+//! | for | items |
+//! |---|---|
+//! | the ID | [`TransactionId`] and its rules, [`TransactionIdRule`] and [`InvalidTransactionId`]; the header [`X_TRANSACTION_ID`] |
+//! | servers | [`BindTransactionIdLayer`] and its service, [`BindTransactionId`]; [`Trust`], [`MakeTransactionId`], [`RequestHead`] |
+//! | clients | [`InjectTransactionIdLayer`] and its service, [`InjectTransactionId`]; [`AllowedHosts`] and [`InvalidHost`]; the messages [`ClientRequest`] and [`ClientResponse`] |
+//! | tasks and jobs | [`InScope`] and [`TransactionIdScope`] |
+//! | Sentry | [`Failures`] for reports; [`TransactionIdIntegration`] for logs and metrics |
+//! | types to name | [`body`], [`errors`], [`future`] |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tower-http` (default) | `BindTransactionIdLayer::make_request_id`, which takes tower-http's generators; the feature `tracing` |
+//! | `tracing` | `make_span_with` and `with_span`, for the ID on log lines; warnings of a setup that cannot work |
+//! | `axum` | `TransactionId` and `Option<TransactionId>` as extractors, with `MissingTransactionIdLayer`; the matched route in Sentry |
+//! | `reqwest` | the client layer on `reqwest::Client`, with `execute`; `AllowedHosts::allows_url` |
+//! | `reqwest-middleware` | the client layer as a `Middleware` |
+//! | `serde` | `TransactionId` as text |
+//!
+//! This version works with sentry 0.49, tower-http 0.7, axum 0.8 and reqwest 0.13. **With another version of
+//! sentry a service compiles and tags nothing**, unless it calls
+//! [`hub(Hub::main())`](BindTransactionIdLayer::hub), which then does not compile.
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "axum")]
 mod axum;
 mod client;
 mod failures;
+pub mod guide;
 mod header;
 mod id;
 mod random;
@@ -40,19 +96,28 @@ pub use crate::server::service::BindTransactionId;
 pub use crate::server::trust::Trust;
 pub use crate::telemetry::integration::TransactionIdIntegration;
 
-/// The response body of the server layer.
+/// Contains the response body of the server layer.
 pub mod body {
     pub use crate::server::body::ResponseBody;
 }
 
-/// How the layers read the errors of the services inside, for code that has to name the type of a
-/// layer.
+/// Contains the ways in which a layer reads errors, for code that has to name the type of a layer.
 pub mod errors {
     pub use crate::failures::{OpaqueErrors, ReadErrors, ReadableErrors};
 }
 
-/// The futures of both layers, for code that has to name them.
+/// Contains the futures of both layers, for code that has to name them.
 pub mod future {
     pub use crate::client::service::InjectResponseFuture;
     pub use crate::server::service::BindResponseFuture;
 }
+
+/// Compiles the code of the README, which is not a part of this documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// Compiles the recipes for machines.
+#[cfg(doctest)]
+#[doc = include_str!("../llms.txt")]
+struct Recipes;

@@ -12,7 +12,7 @@ use crate::scope::record::Target;
 impl<R: ReadErrors<Error>> InjectTransactionId<Client, R> {
     /// Sends `request` through the layer, as `reqwest::Client::execute` would without it.
     ///
-    /// It takes `&self`, and needs neither `ready` nor a clone.
+    /// The method takes `&self`, and needs neither `ready` nor a clone.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -28,11 +28,11 @@ impl<R: ReadErrors<Error>> InjectTransactionId<Client, R> {
     /// # }
     /// ```
     ///
-    /// `client.get_ref().get(url).send()` compiles as well, and passes the layer by.
+    /// `client.get_ref().get(url).send()` compiles as well, but bypasses the layer.
     ///
     /// # Errors
     ///
-    /// Those of `reqwest::Client::execute`.
+    /// Returns the errors of `reqwest::Client::execute`.
     pub fn execute(
         &self,
         request: Request,
@@ -47,7 +47,7 @@ impl<R: ReadErrors<Error>> InjectTransactionId<Client, R> {
 }
 
 impl AllowedHosts {
-    /// [`allows`](Self::allows) for the host and the port of `url`, for a redirect policy:
+    /// Returns whether a request to the host and the port of `url` may carry the ID, for a redirect policy:
     ///
     /// ```
     /// use tower_transaction_id::AllowedHosts;

@@ -5,10 +5,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-/// The hosts that an outbound request may carry the ID to.
+/// Lists the hosts that may receive the ID.
 ///
-/// There is no default: an ID tells a third party that two requests belong together, so whoever
-/// builds the client says who may know.
+/// There is no default list: an ID shows a third party that two requests belong together, so the code that
+/// builds a client decides.
 ///
 /// ```
 /// use tower_transaction_id::AllowedHosts;
@@ -41,32 +41,31 @@ impl fmt::Debug for AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// Every host, and requests whose host is not known. For a client that only ever calls your
-    /// own services.
+    /// Allows every host, and requests whose host is not known. For a client that only calls your own
+    /// services.
     #[must_use]
     pub fn any() -> Self {
         Self(None)
     }
 
-    /// The hosts listed, and no other. Each entry is one of
+    /// Allows the hosts on a list, and no other. Each entry is one of
     ///
-    /// - a name: `kitchen.internal`; that name alone, on any port;
-    /// - a suffix, with a leading dot: `.svc.cluster.local`; every name below it, not the name
-    ///   itself, and never an IP address;
-    /// - an IP address: `10.0.0.7`, `[::1]` or `::1`;
-    /// - any of these with a port: `localhost:8080`; on that port alone, where the port of a
-    ///   request that names none is its scheme's;
-    /// - an origin, as configuration files hold it: `https://kitchen.internal:8443`; its host on its
-    ///   port, or on that of `http` or `https`.
+    /// - a name, `kitchen.internal`: this name, on any port;
+    /// - a suffix with a leading dot, `.svc.cluster.local`: every name below it, but neither the name itself
+    ///   nor an IP address;
+    /// - an IP address, `10.0.0.7`, `[::1]` or `::1`;
+    /// - any of these with a port, `localhost:8080`: on this port alone. A request without a port has the
+    ///   port of its scheme;
+    /// - an origin, as configuration files contain it, `https://kitchen.internal:8443`: its host on its port,
+    ///   or on the port of `http` or `https`.
     ///
-    /// Neither case nor one trailing dot of a name matters. Names beyond ASCII are written in
-    /// Punycode, as they are sent. A name or a suffix does not end in a number: to a URL, `127.1` is an
-    /// address.
+    /// Neither case nor one trailing dot of a name matters. Names beyond ASCII are written in Punycode, as
+    /// they are sent. A name or a suffix does not end in a number: to a URL, `127.1` is an address.
     ///
     /// # Errors
     ///
-    /// The first entry of any other form, such as `*.internal` or a URL with a path, a query or a user,
-    /// and an empty list: it would match nothing, and the ID would never arrive where it was meant to.
+    /// Returns the first entry of any other form, such as `*.internal` or a URL with a path, a query or a
+    /// user. An empty list is an error as well: no request would carry the ID.
     pub fn only<I>(hosts: I) -> Result<Self, InvalidHost>
     where
         I: IntoIterator,
@@ -84,9 +83,9 @@ impl AllowedHosts {
         }))))
     }
 
-    /// Whether a request to `host` on `port` may carry the ID. An IPv6 address may have brackets.
+    /// Returns whether a request to `host` on `port` may carry the ID. An IPv6 address may have brackets.
     ///
-    /// It is what the layer asks itself for each request; ask it in a redirect policy.
+    /// The layer asks this for each request. Ask it in a redirect policy.
     #[must_use]
     pub fn allows(&self, host: &str, port: Option<u16>) -> bool {
         self.allows_target(Some(host), || port)
@@ -124,8 +123,9 @@ impl List {
     }
 }
 
-/// The error of [`AllowedHosts::only`]: the first entry that is no host. `Debug` prints the same
-/// sentence as `Display`, since `unwrap` and `main` print that.
+/// Reports the first entry of [`AllowedHosts::only`] that is no host, and how to write it.
+///
+/// `Debug` prints the same sentence as `Display`, since `unwrap` and `main` print `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InvalidHost(Problem);
 
@@ -138,7 +138,7 @@ enum Problem {
 }
 
 impl InvalidHost {
-    /// The entry, as it was given; an empty one where the list was empty.
+    /// Returns the entry as it was given; an empty one if the list was empty.
     #[must_use]
     pub fn entry(&self) -> &str {
         match &self.0 {

@@ -11,11 +11,11 @@ use crate::client::service::{Config, InjectTransactionId};
 use crate::failures::{Failures, OpaqueErrors, ReadableErrors};
 use crate::header::IdHeader;
 
-/// A [`Layer`] that puts the transaction ID on outbound requests, to the hosts that were allowed
-/// and to no others.
+/// Sends the transaction ID with outbound requests: a [`Layer`] that sets the header for allowed hosts, and
+/// for no others.
 ///
-/// It wraps whatever takes `http::Request` (hyper-util's client, tower-reqwest, tonic) and, with
-/// the feature `reqwest`, `reqwest::Client` itself. Response and error types stay the inner ones.
+/// The layer wraps each client that takes `http::Request` (hyper-util, tower-reqwest, tonic) and, with the
+/// feature `reqwest`, `reqwest::Client` itself. The types of responses and errors stay the same.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -31,7 +31,7 @@ use crate::header::IdHeader;
 ///     .service(reqwest::Client::new());
 ///
 /// // In a handler the request's ID is current. A program that starts the work opens a scope
-/// // around all of it, so that its own errors, redirects and retries share the ID too.
+/// // around all of it, so that its own errors, redirects and retries share the ID.
 /// let scope = TransactionIdScope::new(TransactionId::generate());
 /// scope.bind(async move {
 ///     let request = client.get_ref().get("http://kitchen.internal/orders").build()?;
@@ -43,43 +43,48 @@ use crate::header::IdHeader;
 /// # }
 /// ```
 ///
-/// Only what is called through the layer carries the ID: `reqwest::Client`'s own `send` goes past
-/// it. Inside a scope the *call* must be, as in the `async` block above.
+/// `reqwest::Client`'s own `send` bypasses the layer. The *call* must happen inside the scope, as in the
+/// `async` block above.
 ///
 /// # Which ID
 ///
-/// The first of: a valid one that is already on the request, which is never overwritten; the
-/// [current](TransactionId::current) one; the tag of the current hub; a new one. A new one means
-/// that this call starts the work: it is made in a [`TransactionIdScope`] of its own, and the ID is
-/// put into the extensions of the response.
+/// The layer takes the first of
 ///
-/// What is current is what is so where the layer is called. So it belongs outside of whatever moves
-/// requests to another task, such as tower's `Buffer`. A `Retry` outside sends the same ID each time
-/// in a scope, and a new one each time where there is none.
+/// 1. a valid ID that is already on the request, which is never overwritten;
+/// 2. the [current](crate::TransactionId::current) ID;
+/// 3. the tag of the current hub;
+/// 4. a new ID. The call then starts the work: it has a
+///    [`TransactionIdScope`](crate::TransactionIdScope) of its own, and the extensions of the response hold
+///    the ID.
+///
+/// The layer looks for the ID where it is called. So it belongs outside of tower's `Buffer`, which moves
+/// requests to another task. A `Retry` outside sends the same ID each time if a scope is open, and a new one
+/// each time if none is.
 ///
 /// # Other hosts
 ///
-/// On a request to a host that is not allowed, the header is removed where it holds the current ID,
-/// as it does when a handler forwards all of its headers. Any other value is the caller's business.
+/// If the host is not allowed, the layer removes the header where it holds the current ID, as it does when
+/// a handler forwards all of its headers. Any other value stays.
 ///
 /// # Redirects
 ///
-/// reqwest follows redirects below this layer, and sends our header to whichever host it is led to.
-/// Where that can be somebody else's, set `redirect::Policy::none()`, or a policy that
-/// stops there (`AllowedHosts::allows_url`). tower-http's `FollowRedirect` **outside** this layer has
-/// each hop decided anew.
+/// reqwest follows redirects below this layer, and sends the header to the new host. To stop at other hosts,
+/// set `redirect::Policy::none()`, or a policy that asks `AllowedHosts::allows_url`. tower-http's
+/// `FollowRedirect` **outside** this layer has each hop decided anew.
 ///
 /// # Sentry
 ///
-/// A call made inside a scope leaves a [breadcrumb](Self::breadcrumbs) there. Opt in to have what
-/// fails [reported](Self::capture_failures), and to [continue the trace](Self::propagate_trace).
+/// A call inside a scope leaves a [breadcrumb](Self::breadcrumbs) there. The layer
+/// [reports failures](Self::capture_failures) and [continues the trace](Self::propagate_trace) if you ask
+/// for it.
 pub struct InjectTransactionIdLayer<R = OpaqueErrors> {
     config: Arc<Config>,
     errors: R,
 }
 
 impl InjectTransactionIdLayer {
-    /// Header `x-transaction-id`, sent to `hosts`; breadcrumbs, no events, no tracing.
+    /// Creates a layer that sends the header `x-transaction-id` to `hosts` and leaves breadcrumbs. It
+    /// reports no failures and propagates no trace.
     #[must_use]
     pub fn new(hosts: AllowedHosts) -> Self {
         Self { config: Arc::new(Config::new(hosts)), errors: OpaqueErrors::new() }
@@ -99,7 +104,7 @@ impl<R> InjectTransactionIdLayer<R> {
         (&self.config, self.errors)
     }
 
-    /// The header to set, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
+    /// Sets the name of the header, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
     pub fn header_name(mut self, header_name: HeaderName) -> Self {
         self.config().header = IdHeader::new(header_name);
@@ -107,17 +112,20 @@ impl<R> InjectTransactionIdLayer<R> {
     }
 
     /// Reports each call that fails as one Sentry event under its ID, in the shape of Sentry's own
-    /// HTTP clients: method, URL without its secrets, status, and the tag `peer_transaction_id`
-    /// where the other side echoed another ID.
+    /// HTTP clients.
     ///
-    /// A call fails when the inner service does, or when it answers with one of the statuses or, at
-    /// the head of its response, gRPC codes of `failures`. The event is captured by the hub that is
-    /// current at the call, on a fork with a `last_event_id` of its own, and never stands for the
-    /// failure of the request that made the call.
+    /// The event shows the method, the URL without its secrets, and the status. If the other side echoed
+    /// another ID, that is the tag `peer_transaction_id`. A call fails if
     ///
-    /// Each attempt of a `Retry` outside is a call. One that a `Timeout` outside cuts off has not
-    /// failed, but was cancelled, which its breadcrumb says: put the timeout inside. Errors of
-    /// `poll_ready` belong to no call.
+    /// - the inner service returns an error;
+    /// - the response has a status of `failures`;
+    /// - the response has a gRPC code of `failures` in its headers.
+    ///
+    /// The hub that is current at the call captures the event, on a fork with a `last_event_id` of its own.
+    /// The event never stands for the failure of the request that made the call.
+    ///
+    /// Each attempt of a `Retry` outside is a call. A call that a `Timeout` outside cuts off is cancelled and
+    /// has not failed: put the timeout inside. Errors of `poll_ready` belong to no call.
     ///
     /// ```
     /// use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};
@@ -132,10 +140,10 @@ impl<R> InjectTransactionIdLayer<R> {
         self
     }
 
-    /// Has reports and breadcrumbs of an error hold the error's text, and reports its sources, in
-    /// place of the name of its type.
+    /// Shows the text of an error in its report and its breadcrumb, and its sources in the report, in place
+    /// of the name of its type.
     ///
-    /// `read` names the type of the error of the client inside:
+    /// The argument of `read` has the type of the error of the client inside:
     ///
     /// ```
     /// use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};
@@ -155,19 +163,21 @@ impl<R> InjectTransactionIdLayer<R> {
         InjectTransactionIdLayer { config: self.config, errors: ReadableErrors::new(read) }
     }
 
-    /// Whether each call inside a scope leaves a breadcrumb of type `http`: method, URL without
-    /// its secrets, status or reason (the error's text where [failures](Self::capture_failures) are
-    /// captured, else only that it was one), duration in milliseconds. On by default. A call outside any
-    /// scope leaves none: on the worker thread's own hub it would show in later requests.
+    /// Sets whether each call inside a scope leaves a breadcrumb of type `http`. On by default.
+    ///
+    /// The breadcrumb shows the method, the URL without its secrets, the duration in milliseconds, and the
+    /// status. In place of a status, a failed or cancelled call shows a reason. This is the error's text with
+    /// [`read_errors`](Self::read_errors).
+    ///
+    /// A call outside any scope leaves none: on the hub of the worker thread it would show in later requests.
     #[must_use]
     pub fn breadcrumbs(mut self, breadcrumbs: bool) -> Self {
         self.config().breadcrumbs = breadcrumbs;
         self
     }
 
-    /// Names further headers that only allowed hosts may see, such as `traceparent`, `tracestate`,
-    /// `baggage` and `sentry-trace`: they are removed from requests to all other hosts. None by
-    /// default.
+    /// Removes further headers from requests to hosts that are not allowed, such as `traceparent`,
+    /// `tracestate`, `baggage` and `sentry-trace`. None by default.
     ///
     /// ```
     /// use http::HeaderName;
@@ -183,18 +193,19 @@ impl<R> InjectTransactionIdLayer<R> {
         self
     }
 
-    /// Sets whether calls continue the trace: allowed hosts are sent `sentry-trace` and `baggage`, as in
-    /// Sentry's [specification](https://develop.sentry.dev/sdk/foundations/trace-propagation/). Off by
-    /// default.
+    /// Sets whether calls continue the trace. Off by default.
     ///
-    /// - While a span is active, the call becomes a child span `http.client` of it, and passes on its
-    ///   sampling decision.
-    /// - Without a span, the trace is that of the current scope: the caller's, if the server layer
-    ///   trusts the caller, or one of its own. No sampling decision is sent.
-    /// - The caller's baggage is passed on unchanged, as far as it is Sentry's. A trace that starts
-    ///   here is described by its ID, the public key, release, environment and organisation.
-    /// - A request that continues a trace by itself (`sentry-trace`, `traceparent`) keeps its headers.
-    ///   Members of `baggage` that are there stay.
+    /// Allowed hosts are sent `sentry-trace` and `baggage`, as in Sentry's
+    /// [specification](https://develop.sentry.dev/sdk/foundations/trace-propagation/):
+    ///
+    /// - If a span is active, the call becomes its child span `http.client`, and passes on its sampling
+    ///   decision.
+    /// - Without a span, the trace is that of the current scope: the caller's, if the server layer trusts
+    ///   the caller, or one of its own. No sampling decision is sent.
+    /// - The Sentry members of the caller's baggage are passed on unchanged. A trace that starts here is
+    ///   described by its ID, the public key, release, environment and organisation.
+    /// - A request that has `sentry-trace` or `traceparent` already keeps its headers. Members of `baggage`
+    ///   that are there stay.
     #[must_use]
     pub fn propagate_trace(mut self, propagate_trace: bool) -> Self {
         self.config().propagate_trace = propagate_trace;

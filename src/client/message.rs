@@ -5,20 +5,20 @@ use http::{Extensions, HeaderMap, Method, StatusCode, header};
 
 use crate::scope::record::Target;
 
-/// A request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>`
+/// Marks a request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>`
 /// and, with the feature `reqwest`, `reqwest::Request`.
 ///
-/// Sealed: it is a list of types, not something to implement.
+/// The trait is sealed. It lists types, and cannot be implemented.
 #[diagnostic::on_unimplemented(
     message = "`InjectTransactionId` cannot send a `{Self}`",
     note = "it sends `http::Request<B>` of http 1 and, with the feature `reqwest`, `reqwest::Request` of reqwest 0.13"
 )]
 pub trait ClientRequest: sealed::Request {}
 
-/// A response that [`InjectTransactionId`](crate::InjectTransactionId) can return:
+/// Marks a response that [`InjectTransactionId`](crate::InjectTransactionId) can return:
 /// `http::Response<B>` and, with the feature `reqwest`, `reqwest::Response`.
 ///
-/// Sealed: it is a list of types, not something to implement.
+/// The trait is sealed. It lists types, and cannot be implemented.
 #[diagnostic::on_unimplemented(
     message = "`InjectTransactionId` cannot return a `{Self}`",
     note = "it returns `http::Response<B>` of http 1 and, with the feature `reqwest`, `reqwest::Response` of reqwest 0.13"

@@ -32,7 +32,9 @@ pub(crate) struct Config {
     pub(crate) protected: Arc<[HeaderName]>,
 }
 
-/// The [`Service`] of [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer).
+/// Sends requests for [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), whose [`Service`] it is.
+///
+/// With the feature `reqwest`, `execute` sends a request through a `reqwest::Client`.
 pub struct InjectTransactionId<S, R = OpaqueErrors> {
     inner: S,
     config: Arc<Config>,
@@ -212,7 +214,7 @@ impl Config {
 }
 
 pin_project! {
-    /// The response future of [`InjectTransactionId`].
+    /// Resolves to the response of [`InjectTransactionId`].
     pub struct InjectResponseFuture<F, R = OpaqueErrors> {
         // In a scope only where its ID was generated for this call.
         #[pin]

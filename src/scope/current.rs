@@ -24,7 +24,7 @@ thread_local! {
 impl TransactionId {
     /// Returns the ID of the scope that this thread is in, such as that of the request being handled.
     ///
-    /// No lock and no allocation; safe to call from Sentry's callbacks and from a `Drop`.
+    /// The function takes no lock and allocates nothing. It is safe in Sentry's callbacks and in a `Drop`.
     #[must_use]
     pub fn current() -> Option<Self> {
         with_current(|work| work.id().clone())

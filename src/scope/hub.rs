@@ -184,12 +184,12 @@ pub(crate) fn span_of(hub: impl AsRef<Hub>) -> Option<TransactionOrSpan> {
 }
 
 impl TransactionId {
-    /// Returns the tag `transaction_id` of `hub`'s current scope, where it is a valid ID.
+    /// Returns the tag `transaction_id` of `hub`'s current scope, if it is a valid ID.
     ///
     /// # Deadlock
     ///
-    /// Takes the lock of `hub`: called from `before_breadcrumb` or from a closure given to
-    /// `add_breadcrumb` on the same hub, it never returns.
+    /// The function takes the lock of `hub`. It never returns if `before_breadcrumb`, or a closure of
+    /// `add_breadcrumb`, calls it for the same hub.
     #[must_use]
     pub fn from_hub(hub: &Hub) -> Option<Self> {
         // A scope shows its tags only by applying them. This is done on a fork, since another

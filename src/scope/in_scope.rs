@@ -17,11 +17,10 @@ use crate::scope::pool::{Slot, Work};
 const TAKEN: &str = "taken only when it is ready, moved out or dropped";
 
 pin_project! {
-    /// A future, a body or a stream that is polled, and dropped, in a [`TransactionIdScope`].
+    /// Polls, and drops, a future, a body or a stream in a [`TransactionIdScope`].
     ///
-    /// Made by [`TransactionIdScope::bind`] and [`InScope::fork`]; the server layer uses it for the
-    /// futures and bodies that it wraps. One that was made by `Default` is in no scope and passes
-    /// everything on.
+    /// [`TransactionIdScope::bind`] and [`InScope::fork`] make it. The server layer uses it for the futures
+    /// and bodies that it wraps. A value that was made by `Default` is in no scope.
     #[must_use = "futures, bodies and streams do nothing unless polled"]
     pub struct InScope<T> {
         // Taken only on the way out, so that the value can be dropped where it was polled.
@@ -45,11 +44,12 @@ pin_project! {
 }
 
 impl TransactionIdScope {
-    /// Runs `f` in this scope: its ID and its hub are current on this thread until `f` returns or
-    /// panics. A future that `f` makes is polled later, and outside: [`bind`](Self::bind) that.
+    /// Runs `f` in this scope: its ID, its hub and its span are current on this thread until `f` returns or
+    /// panics.
     ///
-    /// Everything that this thread does meanwhile is in the scope. Give it no `block_on` of a runtime
-    /// that polls the tasks of others on this thread, and give `bind` no `LocalSet`.
+    /// A future that `f` makes is polled later, and outside: [`bind`](Self::bind) it. Everything that this
+    /// thread does meanwhile is in the scope. Give `run` no `block_on`, and `bind` no `LocalSet`, that polls
+    /// the tasks of others on this thread.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let mut slot = Some(Arc::clone(&self.0));
         let _entered = Entered::new(&mut slot);
@@ -58,14 +58,31 @@ impl TransactionIdScope {
 
     /// Binds a future, a body or a stream to this scope: it is polled, and dropped, inside.
     ///
-    /// The expression that makes the future runs before, and outside: give it an `async` block. Of
-    /// `scope.bind(client.call(request))` the `call`, in which the client layer reads the ID, would
-    /// be left out.
+    /// The expression that makes the future runs before, and outside: pass an `async` block. In
+    /// `scope.bind(client.call(request))` the client layer would read the ID outside.
+    ///
+    /// ```
+    /// # async fn work() {
+    /// use tower_transaction_id::{TransactionId, TransactionIdScope};
+    ///
+    /// let scope = TransactionIdScope::new(TransactionId::generate());
+    /// scope.bind(async {
+    ///     // Calls from here carry the ID, and so does everything that Sentry captures.
+    /// }).await;
+    /// # }
+    /// ```
     pub fn bind<T>(self, inner: T) -> InScope<T> {
         InScope::new(Some(self), inner)
     }
 
     /// Binds a closure to this scope, such as the job of a thread: it runs, or is dropped, inside.
+    ///
+    /// ```
+    /// use tower_transaction_id::{TransactionId, TransactionIdScope};
+    ///
+    /// let job = TransactionIdScope::new(TransactionId::generate());
+    /// std::thread::spawn(job.bind_fn(|| { /* the ID of the job */ }));
+    /// ```
     pub fn bind_fn<F, R>(self, f: F) -> impl FnOnce() -> R
     where
         F: FnOnce() -> R,
@@ -76,8 +93,8 @@ impl TransactionIdScope {
 }
 
 impl<T> InScope<T> {
-    /// Binds `inner` to a [fork](TransactionIdScope::fork_current) of the current scope; where there
-    /// is none, it runs as it is.
+    /// Binds `inner` to a [fork](TransactionIdScope::fork_current) of the current scope. Without a current
+    /// scope, `inner` runs as it is.
     ///
     /// ```
     /// # async fn handler() {
@@ -95,9 +112,9 @@ impl<T> InScope<T> {
     /// Binds `inner`, which is the rest of the current request, to a fork of its scope, as
     /// [`fork`](Self::fork) does for a task beside the request.
     ///
-    /// For a middleware that has a task of its own finish the request, even if the client leaves.
-    /// An error that is captured in `inner` counts as the report of the request's failure, while one
-    /// in a mere fork does not.
+    /// A middleware uses this to finish the request in a task of its own, even if the client leaves. An error
+    /// that is captured in `inner` counts as the report of the request's failure; an error in a mere fork
+    /// does not.
     ///
     /// ```
     /// # use std::convert::Infallible;
@@ -114,7 +131,7 @@ impl<T> InScope<T> {
         Self::new(TransactionIdScope::fork_for_rest(), inner)
     }
 
-    /// The ID of the scope, if there is one.
+    /// Returns the ID of the scope, if there is one.
     #[must_use]
     pub fn id(&self) -> Option<&crate::TransactionId> {
         self.slot.as_deref().map(|slot| slot.work().id())
@@ -176,8 +193,8 @@ impl<T> InScope<T> {
 }
 
 impl InScope<()> {
-    /// Binds a closure to a [fork](TransactionIdScope::fork_current) of the current scope; where
-    /// there is none, it runs as it is. For `spawn_blocking` and threads.
+    /// Binds a closure to a [fork](TransactionIdScope::fork_current) of the current scope, for
+    /// `spawn_blocking` and threads. Without a current scope, the closure runs as it is.
     ///
     /// ```
     /// # async fn handler() {

@@ -24,14 +24,14 @@ use crate::scope::pool::{Slot, Work};
 use crate::scope::record::{Call, Origin, ScopeHub};
 use crate::scope::span::ScopeSpan;
 
-/// A [`TransactionId`] and a Sentry hub of its own that carries it as the tag `transaction_id`.
+/// Holds a [`TransactionId`] and a Sentry hub of its own, which has the ID as the tag `transaction_id`.
 ///
-/// The server layer opens one for each request. Open one by hand for work that no request
-/// started, and [fork](Self::fork_current) one for work that outlives the request: a spawned task, a
-/// blocking job, a thread, an upgraded connection.
+/// The server layer opens a scope for each request. Open one by hand for work that no request started, and
+/// [fork](Self::fork_current) one for work that outlives the request: a spawned task, a blocking job, a
+/// thread, an upgraded connection.
 ///
-/// Where no enabled Sentry client is bound when the scope is opened, it has no hub and leaves
-/// Sentry alone for its whole life; the ID is current all the same.
+/// If no enabled Sentry client is bound when a scope is opened, the scope has no hub and leaves Sentry
+/// alone for its whole life. The ID is current all the same.
 ///
 /// ```
 /// use tower_transaction_id::{TransactionId, TransactionIdScope};
@@ -44,26 +44,28 @@ use crate::scope::span::ScopeSpan;
 /// assert_eq!(TransactionId::current(), None);
 /// ```
 ///
-/// A scope cannot be cloned: two tasks that share a hub disturb each other. [`fork`](Self::fork) it
+/// A scope cannot be cloned, since two tasks that share a hub disturb each other. [`fork`](Self::fork) it
 /// for another task.
 ///
 /// # At the end of a thread
 ///
 /// A thread that ends destroys its thread-locals, and with them Sentry's hub. A future, a body or a
-/// pending call that is dropped after that, since it was kept in an older thread-local, is still
-/// dropped under its ID, but on no hub: Sentry captures nothing there.
+/// pending call may be dropped after that, because an older thread-local holds it. It is dropped under its
+/// ID, but on no hub: Sentry captures nothing.
 ///
-/// sentry-core cannot be asked whether a thread still has a hub: `Hub::current` panics. So the first
-/// scope on a thread has the process's panic hook wrapped in one that keeps quiet about the crate's
-/// own question. In a thread that uses the crate for the first time while it unwinds, the hub counts
-/// as lost. With `panic = "abort"` the question cannot be asked: the hub counts as lost once the
-/// crate's own thread-locals are gone, and a first use after the hub's end aborts as Sentry itself does.
+/// sentry-core has no way to ask whether a thread still has a hub: `Hub::current` panics. So the crate
+/// asks, and catches the panic:
+///
+/// - The first scope on a thread wraps the process's panic hook in one that keeps quiet about this panic.
+/// - In a thread that uses the crate for the first time while it unwinds, the hub counts as lost.
+/// - With `panic = "abort"` the hub counts as lost once the crate's own thread-locals are gone. A first use
+///   after the hub's end aborts, as Sentry itself does.
 ///
 /// # Deadlock
 ///
-/// Sentry holds its hub's lock while it calls `before_breadcrumb` and the closures that
-/// `add_breadcrumb` takes. Opening or forking a scope in there never returns, as with most uses of
-/// the hub. Reading [`TransactionId::current`] is safe everywhere.
+/// Sentry holds its hub's lock while it calls `before_breadcrumb` and the closures of `add_breadcrumb`.
+/// Opening or forking a scope in there never returns, as with most uses of the hub.
+/// [`TransactionId::current`] is safe everywhere.
 pub struct TransactionIdScope(Arc<Slot>);
 
 /// How a layer opens the scope of a request.
@@ -81,18 +83,21 @@ pub(crate) struct Opening<'a> {
 }
 
 impl TransactionIdScope {
-    /// Opens a scope for `id`: forks the current hub, with its user, span, tags and breadcrumbs, and
-    /// tags the fork.
+    /// Opens a scope for `id`: forks the current hub, with its user, span, tags and breadcrumbs, and tags
+    /// the fork.
+    ///
+    /// If no span is active, the events of the scope are in a trace of its own.
     #[must_use]
     pub fn new(id: TransactionId) -> Self {
         Self::open(id, Opening { completes_events: true, ..Opening::default() })
     }
 
-    /// Forks the current scope for a task that belongs to the current work: the same ID, and a fork
-    /// of the current hub, so that what the task adds to its hub stays with the task.
+    /// Forks the current scope for a task that belongs to the current work.
     ///
-    /// Without a current ID the tag of the current hub counts, so that a task which was given only a
-    /// hub (`bind_hub`), or set the tag by hand, belongs too. `None` where there is neither.
+    /// The fork has the same ID, trace and span, and a fork of the current hub: the user and the tags that
+    /// the task sets stay with the task. Without a current ID the tag `transaction_id` of the current hub
+    /// counts, so that a task with only a hub (`bind_hub`) belongs to the work, too. Returns `None` if there
+    /// is neither.
     ///
     /// For futures and closures, [`InScope::fork`](crate::InScope::fork) and
     /// [`InScope::fork_fn`](crate::InScope::fork_fn) do the same in one step.
@@ -195,8 +200,10 @@ impl TransactionIdScope {
         Self(slot)
     }
 
-    /// Has this scope enter `span` wherever it is current, and its forks, so that log lines show the
-    /// fields of the span. For a job; the server layer has
+    /// Enters `span` wherever this scope or a fork of it is current, so that log lines show the fields of
+    /// the span.
+    ///
+    /// This is for jobs. The server layer has
     /// [`make_span_with`](crate::BindTransactionIdLayer::make_span_with).
     ///
     /// ```
@@ -207,7 +214,7 @@ impl TransactionIdScope {
     /// scope.with_span(span).run(|| tracing::info!("cooked")); // job{transaction_id=..}: cooked
     /// ```
     ///
-    /// If sentry-tracing makes a Sentry span of it, that span becomes the active one of the scope's hub.
+    /// If sentry-tracing makes a Sentry span of `span`, it becomes the active one of the scope's hub.
     #[cfg(feature = "tracing")]
     #[must_use]
     pub fn with_span(mut self, span: tracing::Span) -> Self {
@@ -237,13 +244,13 @@ impl TransactionIdScope {
         }
     }
 
-    /// The ID of this scope.
+    /// Returns the ID of this scope.
     #[must_use]
     pub fn id(&self) -> &TransactionId {
         self.work().id()
     }
 
-    /// The hub of this scope: `None` where no enabled client was bound when it was opened.
+    /// Returns the hub of this scope, or `None` if no enabled client was bound when the scope was opened.
     #[must_use]
     pub fn hub(&self) -> Option<&Arc<Hub>> {
         self.work().hub.as_ref()

@@ -15,8 +15,8 @@ use crate::scope::in_scope::InScope;
 use crate::telemetry::inbound::Answer;
 
 pin_project! {
-    /// The response body of [`BindTransactionId`](crate::BindTransactionId): polled, and dropped, in
-    /// the scope of its request. Its length, its end and its trailers are the inner body's.
+    /// Polls, and drops, the response body of [`BindTransactionId`](crate::BindTransactionId) in the
+    /// scope of its request. Its length, its end and its trailers are those of the inner body.
     pub struct ResponseBody<B> {
         #[pin]
         inner: InScope<B>,
@@ -46,7 +46,7 @@ impl<B> ResponseBody<B> {
         self.inner.get_ref()
     }
 
-    /// Returns a mutable reference to the inner body. To poll it is to leave the scope.
+    /// Returns a mutable reference to the inner body. A poll through it happens outside the scope.
     pub fn get_mut(&mut self) -> &mut B {
         self.inner.get_mut()
     }
@@ -64,7 +64,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
     }
 }
 
-/// In no scope: for the layers that answer with an empty body of their own, such as a timeout.
+/// Makes a body in no scope, for layers that answer with an empty body of their own, such as a timeout.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
         Self::new(InScope::default(), None, None)

@@ -26,16 +26,15 @@ use crate::{RequestHead, TransactionId};
 /// let layer = BindTransactionIdLayer::new().make_id(from_the_shop);
 /// ```
 ///
-/// Several threads generate at the same time. A tower-http `MakeRequestId`, which may have a state
-/// of its own, plugs in through
-/// [`make_request_id`](crate::BindTransactionIdLayer::make_request_id).
+/// Several threads may generate at the same time. A generator of tower-http, which may have a state of
+/// its own, plugs in through `BindTransactionIdLayer::make_request_id` (feature `tower-http`).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` makes no transaction IDs",
     note = "a closure does: `|request: RequestHead<'_>| -> Option<TransactionId>`",
     note = "for a `MakeRequestId` of tower-http 0.7 call `make_request_id`, with the feature `tower-http`"
 )]
 pub trait MakeTransactionId: Send + Sync + 'static {
-    /// The ID for `request`; `None` leaves it to [`TransactionId::generate`].
+    /// Generates the ID for `request`; `None` leaves it to [`TransactionId::generate`].
     fn make(&self, request: RequestHead<'_>) -> Option<TransactionId>;
 }
 

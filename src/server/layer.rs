@@ -19,11 +19,11 @@ use crate::server::request::RequestHead;
 use crate::server::service::BindTransactionId;
 use crate::server::trust::Trust;
 
-/// A [`Layer`] that gives each request its transaction ID: read from the header or generated, bound
-/// to a Sentry hub of the request's own, and echoed on the response.
+/// Gives each request its transaction ID: a [`Layer`] that reads or generates the ID, binds the request
+/// to a Sentry hub of its own, and echoes the ID on the response.
 ///
-/// Put it outermost: added **last** in axum, **first** in a `ServiceBuilder`. What does not reach
-/// this layer, such as the answer of a timeout around it, carries no ID.
+/// Put it outermost: added **last** in axum, **first** in a `ServiceBuilder`. The answer of a layer further
+/// out, such as a timeout, carries no ID.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -38,22 +38,23 @@ use crate::server::trust::Trust;
 ///     .layer(BindTransactionIdLayer::new());
 /// ```
 ///
-/// # What happens to a request
+/// # The way of a request
 ///
-/// 1. The header is read. An ID that is valid and [trusted](Self::trust) is kept as it is; else
-///    one is [made](Self::make_id). It is never a reason to refuse a request.
-/// 2. The request's header is set to it, so that what proxies the request passes it on.
-/// 3. A [`TransactionIdScope`] is opened, and the inner service called in it. The future and the
-///    response's body are polled in it, and dropped in it.
-/// 4. The response's header is set to it, on every status, whatever the inner service put there.
+/// 1. The layer reads the header. It keeps an ID that is valid and [trusted](Self::trust), and else
+///    [generates](Self::make_id) one. It never refuses a request.
+/// 2. It sets the request's header to the ID, so that a proxy inside passes the ID on.
+/// 3. It opens a [`TransactionIdScope`](crate::TransactionIdScope), and calls the inner service in it. The
+///    future and the response's body are polled in it, and dropped in it.
+/// 4. It sets the response's header to the ID, on every status, in place of any value of the inner service.
 ///
 /// # Nested layers
 ///
-/// A request is already bound when its header holds the ID of the scope that the thread is in: the
-/// layer then keeps that ID, whatever its trust, and opens nothing. Across a hop between two
-/// layers to another task (`Buffer`) the inner one decides by its own trust, and the echo of the
-/// outer one wins. Layers with different header names are independent of each other, even if a
-/// caller sends the same value in both.
+/// - A request is bound already if its header holds the ID of the scope that the thread is in. The layer
+///   then keeps this ID, whether it trusts the caller or not, and opens no scope.
+/// - If a layer between the two moves the request to another task (`Buffer`), the inner one decides by its
+///   own trust, and the echo of the outer one wins.
+/// - Layers with different header names are independent of each other, even if a caller sends the same
+///   value in both.
 pub struct BindTransactionIdLayer<R = OpaqueErrors> {
     config: Arc<Config>,
     generator: Generator,
@@ -61,8 +62,8 @@ pub struct BindTransactionIdLayer<R = OpaqueErrors> {
 }
 
 impl BindTransactionIdLayer {
-    /// Header `x-transaction-id`, [`TransactionId::generate`], every valid ID trusted, hubs forked
-    /// from the one that is current.
+    /// Creates a layer for the header `x-transaction-id` that trusts every caller, generates IDs by
+    /// [`TransactionId::generate`](crate::TransactionId::generate), and forks the hub that is current.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -84,7 +85,7 @@ impl<R> BindTransactionIdLayer<R> {
         Arc::make_mut(&mut self.config)
     }
 
-    /// The header to read and to echo, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
+    /// Sets the header to read and to echo, in place of [`X_TRANSACTION_ID`](crate::X_TRANSACTION_ID).
     #[must_use]
     pub fn header_name(mut self, header_name: HeaderName) -> Self {
         self.config().header = IdHeader::new(header_name);
@@ -92,7 +93,8 @@ impl<R> BindTransactionIdLayer<R> {
     }
 
     /// Generates the ID of a request that brings none by `make_id`, in place of
-    /// [`TransactionId::generate`]. All clones of the layer and of its services share it.
+    /// [`TransactionId::generate`](crate::TransactionId::generate). All clones of the layer and of its
+    /// services share `make_id`.
     #[must_use]
     pub fn make_id(mut self, make_id: impl MakeTransactionId) -> Self {
         self.generator = Generator::Shared(Arc::new(make_id));
@@ -102,7 +104,7 @@ impl<R> BindTransactionIdLayer<R> {
     /// Generates the ID of a request that brings none by a tower-http `MakeRequestId`.
     ///
     /// As with tower-http's own layer, each service has a generator, which is cloned along with the
-    /// service. An ID that is invalid by the rules of [`TransactionId`] is replaced.
+    /// service. An ID that is invalid by the rules of [`TransactionId`](crate::TransactionId) is replaced.
     ///
     /// ```
     /// use tower_http::request_id::MakeRequestUuid;
@@ -120,24 +122,26 @@ impl<R> BindTransactionIdLayer<R> {
         self
     }
 
-    /// Whose IDs are kept. A valid ID that is not trusted is recorded as the Sentry tag
-    /// `upstream_transaction_id`.
+    /// Sets whose IDs are kept and whose traces are continued.
+    ///
+    /// A valid ID that is not trusted becomes the Sentry tag `upstream_transaction_id`.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.config().trust = trust;
         self
     }
 
-    /// Starts each request from the client and the scope that `hub` has **now**, in place of those
-    /// of whichever hub is current when the request arrives.
+    /// Starts each request from the client and the scope that `hub` has **now**, in place of those that
+    /// the current hub has when the request arrives.
     ///
-    /// This is the stronger isolation: nothing that ran unscoped on a worker thread's hub can leak
-    /// into a request. It is also the faster way. In return, a later change of `hub` is not seen,
-    /// a client bound to it later included. A span that is active now is left out.
-    ///
-    /// A hub without an enabled client leaves the default, so give the hub after `sentry::init`. Once
-    /// the client is closed, requests go by the default, too: each has a fork of the hub that is
-    /// current.
+    /// - Requests are isolated better: nothing that ran on a worker thread outside any request can leak in.
+    /// - Requests are faster.
+    /// - Later changes of `hub` are not seen. A client that is bound to it later is not seen either, so give
+    ///   the hub after `sentry::init`.
+    /// - A span that is active now is left out.
+    /// - A hub without an enabled client leaves the default: each request has a fork of the current hub. The
+    ///   same holds as soon as the client is closed.
+    /// - A hub of another version of sentry does not compile.
     ///
     /// ```
     /// use sentry::Hub;
@@ -159,74 +163,72 @@ impl<R> BindTransactionIdLayer<R> {
         self
     }
 
-    /// Reports each request that fails as one Sentry event under its ID: with its method, its route
-    /// (axum's `MatchedPath` with the feature `axum`, else the path; never the query) and its
-    /// status.
-    ///
-    /// # Which requests fail
-    ///
-    /// A request fails when the inner service does, or when it answers with one of the statuses
-    /// or, at the head or the end of its response, gRPC codes of `failures`. These do not count:
-    ///
-    /// - a stream that the client cut off;
-    /// - a body that breaks off with an error after its head;
-    /// - the trailers of gRPC-Web, and a gRPC response that ends without a code;
-    /// - an error of `poll_ready`, which belongs to no request.
-    ///
-    /// # One event for each failure
-    ///
-    /// An event of level error or above that is captured in the request and carries its tag, by hand,
-    /// by `tracing` or by a panic, stands for the failure: the layer then reports nothing. These do
-    /// not stand for it:
-    ///
-    /// - events of lower levels;
-    /// - events of [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer);
-    /// - events of work under an ID of its own, and of a task bound with
-    ///   [`InScope::fork`](crate::InScope::fork) or to a hub alone. For a task that finishes the
-    ///   request itself, use [`InScope::rest_of_request`](crate::InScope::rest_of_request);
-    /// - with [`TransactionIdIntegration`](crate::TransactionIdIntegration), an error that an event
-    ///   processor or `before_send` discards. Without the integration such an error stands for the
-    ///   failure, and no event is left: lower its level to silence it.
-    ///
-    /// Of nested layers it is the outermost that reports, so ask it there. A level that is set on
-    /// the scope is the report's, too.
-    ///
-    /// # Grouping
-    ///
-    /// A matched route makes one issue with each outcome. Without a route, all requests of one method
-    /// and outcome are one issue, since a client can invent paths. A method that HTTP does not know is
-    /// `_OTHER`. A fingerprint that a handler sets on its scope is kept.
-    ///
-    /// # Trace
-    ///
-    /// The report is in the trace of the span that a layer inside handled the request in: that of
-    /// `TraceLayer` with `MakeTransactionIdSpan`, or of `SentryHttpLayer` if the request waited for
-    /// something inside of it. Else it is in the trace that the request brought in `sentry-trace`, if
-    /// the caller is [trusted](Self::trust) and the client's options let it be continued; else in the
-    /// one of all that the request captured, which is the process's. Like that of the client layer, it
-    /// is captured on a fork of the hub, which has a `last_event_id` of its own.
-    ///
-    /// # With `TraceLayer`
-    ///
-    /// tower-http's `TraceLayer` logs each 5xx as an error. Where sentry-tracing sends errors to
-    /// Sentry, that event stands for the failure; with `TraceLayer::on_failure(())` this report,
-    /// which names route and status, is made instead.
+    /// Reports each request that fails as one Sentry event under its ID, with method, route and status.
     ///
     /// ```
     /// use tower_transaction_id::{BindTransactionIdLayer, Failures};
     ///
     /// let layer = BindTransactionIdLayer::new().capture_failures(Failures::new());
     /// ```
+    ///
+    /// The route is axum's `MatchedPath` (feature `axum`), else the path. The query is never shown.
+    ///
+    /// # Which requests fail
+    ///
+    /// - The inner service returns an error.
+    /// - The response has a status of `failures`.
+    /// - The response has a gRPC code of `failures`, in its headers or its trailers.
+    ///
+    /// No failures are
+    ///
+    /// - a stream that the client cuts off;
+    /// - a body that breaks off with an error;
+    /// - the trailers of gRPC-Web, and a gRPC response that ends without a code;
+    /// - an error of `poll_ready`, which belongs to no request.
+    ///
+    /// # One event for each failure
+    ///
+    /// An event of level error or above with the ID of the request stands for the failure, and the layer
+    /// reports nothing more. It may be captured by hand, by `tracing` or by a panic. These do not stand for
+    /// the failure:
+    ///
+    /// - an event of a lower level;
+    /// - an event of [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer);
+    /// - an event of work under another ID, or of a task that is bound to a hub alone;
+    /// - an event of a task that is bound by [`InScope::fork`](crate::InScope::fork). A task that finishes
+    ///   the request is bound by [`InScope::rest_of_request`](crate::InScope::rest_of_request);
+    /// - with [`TransactionIdIntegration`](crate::TransactionIdIntegration), an event that an event
+    ///   processor or `before_send` discards. Without the integration such an event stands for the failure,
+    ///   and no event is left: lower its level to silence it.
+    ///
+    /// Of nested layers the outermost one reports. A level that is set on the scope is the report's, too.
+    ///
+    /// tower-http's `TraceLayer` logs each 5xx as an error. If sentry-tracing sends errors to Sentry, that
+    /// event stands for the failure. `TraceLayer::on_failure(())` silences it, and this report is made, which
+    /// names route and status.
+    ///
+    /// # Grouping
+    ///
+    /// - One route with one outcome is one issue.
+    /// - Without a route, one method with one outcome is one issue, since a client can invent paths.
+    /// - A method that HTTP does not know is `_OTHER`.
+    /// - A fingerprint that a handler sets on its scope is kept.
+    ///
+    /// # Trace
+    ///
+    /// The report is in the trace of the span that the request was handled in. Without a span it is in the
+    /// trace of the request: that of a [trusted](Self::trust) caller, or one of its own. It is captured on a
+    /// fork of the hub, which has a `last_event_id` of its own.
     #[must_use]
     pub fn capture_failures(mut self, failures: Failures) -> Self {
         self.config().failures = Some(failures);
         self
     }
 
-    /// Has the report of an error hold the error's text and its sources, in place of the name of its
-    /// type. Takes effect with [`capture_failures`](Self::capture_failures).
+    /// Shows the text and the sources of an error in its report, in place of the name of its type.
     ///
-    /// `read` names the type of the error of the service inside:
+    /// This takes effect with [`capture_failures`](Self::capture_failures). The argument of `read` has the
+    /// type of the error of the service inside:
     ///
     /// ```
     /// use tower::BoxError;
@@ -236,7 +238,7 @@ impl<R> BindTransactionIdLayer<R> {
     ///     .capture_failures(Failures::new())
     ///     .read_errors(|error: &std::io::Error| error);
     ///
-    /// // As for all that stands inside of tower's `Timeout`, `Buffer` or `LoadShed`.
+    /// // For tower's `Timeout`, `Buffer` or `LoadShed` inside of the layer.
     /// let boxed = BindTransactionIdLayer::new()
     ///     .capture_failures(Failures::new())
     ///     .read_errors(|error: &BoxError| &**error);
@@ -250,30 +252,31 @@ impl<R> BindTransactionIdLayer<R> {
         BindTransactionIdLayer { config, generator, errors: ReadableErrors::new(read) }
     }
 
-    /// Sets whether each request is measured as a *performance transaction*, which is Sentry's word
-    /// for the time that a piece of work takes and has nothing to do with the transaction ID. Off by
-    /// default; takes effect where the client samples transactions, as with
-    /// [`traces_sample_rate`](sentry::ClientOptions::traces_sample_rate).
+    /// Sets whether each request is measured as a *performance transaction*. Off by default.
     ///
-    /// - Its name is the method and the route, or the path where no route is known.
-    /// - It continues the trace and the sampling decision of a [trusted](Self::trust) caller.
-    /// - It has the tag `transaction_id`, the request, the status and `http.response.status_code`.
-    /// - It ends when the response's body ends, breaks off or is dropped. Its status is `cancelled` if
-    ///   the client left before that. A gRPC status in the trailers counts.
-    /// - Its span is active on the hub of the request until the last drop, so that the spans of
+    /// This is Sentry's word for the time that a piece of work takes, and has nothing to do with the
+    /// transaction ID. It takes effect if the client samples transactions, as with
+    /// [`traces_sample_rate`](sentry::ClientOptions::traces_sample_rate). The transaction
+    ///
+    /// - is named by the method and the route, or by the path if no route is known;
+    /// - continues the trace and the sampling decision of a [trusted](Self::trust) caller;
+    /// - has the tag `transaction_id`, the request, the status and `http.response.status_code`;
+    /// - ends when the response's body ends, breaks off or is dropped, with the status `cancelled` if the
+    ///   client leaves before that. A gRPC status in the trailers counts;
+    /// - has a span that is active on the hub of the request until the last drop, so that the spans of
     ///   sentry-tracing, those of the client layer and events hang below it.
     ///
-    /// Inside this layer, `SentryHttpLayer::enable_transaction` would make a second one.
+    /// Do not combine it with `SentryHttpLayer::enable_transaction`, which makes a second transaction.
     #[must_use]
     pub fn measure_performance(mut self, measure_performance: bool) -> Self {
         self.config().measures = measure_performance;
         self
     }
 
-    /// Has each request handled in a span that `make_span` makes, so that its log lines show the ID.
+    /// Handles each request in a span that `make_span` makes, so that its log lines show the ID.
     ///
-    /// The span holds for the handler, the body, drops, forks and closures, also where `TraceLayer`
-    /// inside has one of its own. It belongs to your crate: your filter applies to it.
+    /// The handler, the body, drops, forks and closures run in the span, also if `TraceLayer` inside has
+    /// one of its own. The target of the span is your crate, so your filter applies to it.
     ///
     /// ```
     /// use tower_transaction_id::{BindTransactionIdLayer, RequestHead, TransactionId};
@@ -288,10 +291,10 @@ impl<R> BindTransactionIdLayer<R> {
     /// });
     /// ```
     ///
-    /// With sentry-tracing, the user and the tags that a handler sets stay on the hub of the request,
-    /// which is switched after the span is entered. If sentry-tracing makes a performance transaction
-    /// of the span, its span is the active one of that hub; leave it out with a filter on the span
-    /// layer where [`measure_performance`](Self::measure_performance) makes one.
+    /// With sentry-tracing, the user and the tags that a handler sets stay on the hub of the request, which
+    /// is switched after the span is entered. If sentry-tracing makes a performance transaction of the span,
+    /// its span is the active one of that hub. If [`measure_performance`](Self::measure_performance) is on,
+    /// leave out this second transaction by a filter on the span layer.
     #[cfg(feature = "tracing")]
     #[must_use]
     pub fn make_span_with<F>(mut self, make_span: F) -> Self
@@ -304,12 +307,13 @@ impl<R> BindTransactionIdLayer<R> {
 
     /// Sets whether events show the request: method, URL, route and some headers. On by default.
     ///
-    /// The URL comes without its query, and of the headers only `host`, `user-agent`, `content-type`
-    /// and `content-length` are shown. With the client's
-    /// [`send_default_pii`](sentry::ClientOptions::send_default_pii) the query and all headers are,
-    /// with the values of those filtered that Sentry's SDK regards as sensitive. The layer only counts
-    /// references to them, and renders them if an event is captured. The report of a failure shows the
-    /// request in any case.
+    /// - The URL is shown without its query.
+    /// - The headers `host`, `user-agent`, `content-type` and `content-length` are shown.
+    /// - With the client's [`send_default_pii`](sentry::ClientOptions::send_default_pii) the query and all
+    ///   headers are shown, and the values of headers that Sentry's SDK regards as sensitive are filtered.
+    /// - The report of a failure shows the request in any case.
+    ///
+    /// The layer only counts references to these values. It renders them if an event is captured.
     #[must_use]
     pub fn record_request(mut self, record_request: bool) -> Self {
         self.config().records_request = record_request;

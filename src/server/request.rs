@@ -7,8 +7,8 @@ use crate::scope::record::{IncomingTrace, RecordOptions, RecordedHeaders, Reques
 static SENTRY_TRACE: HeaderName = HeaderName::from_static("sentry-trace");
 static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
-/// All of a request but its body: the argument of [`Trust::when`] and of a
-/// [`MakeTransactionId`](crate::MakeTransactionId).
+/// Shows all of a request but its body: to [`Trust::when`](crate::Trust::when), to a
+/// [`MakeTransactionId`](crate::MakeTransactionId) and to the maker of a span.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
     method: &'a Method,
@@ -27,25 +27,25 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The URI, as far as the client sent it: over HTTP/1 mostly a path.
+    /// Returns the URI, as far as the client sent it: over HTTP/1 mostly a path.
     #[must_use]
     pub fn uri(&self) -> &'a Uri {
         self.uri
     }
 
-    /// The headers.
+    /// Returns the headers.
     #[must_use]
     pub fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
-    /// What the server and the layers further out have added.
+    /// Returns the extensions, which the server and the layers further out have added.
     #[must_use]
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions

@@ -20,7 +20,7 @@ use crate::server::generator::Generator;
 use crate::telemetry::inbound::Answer;
 use crate::telemetry::report::peer_id;
 
-/// The [`Service`] of [`BindTransactionIdLayer`](crate::BindTransactionIdLayer).
+/// Serves requests for [`BindTransactionIdLayer`](crate::BindTransactionIdLayer), whose [`Service`] it is.
 pub struct BindTransactionId<S, R = OpaqueErrors> {
     inner: S,
     config: Arc<Config>,
@@ -115,7 +115,7 @@ where
 const LOOKS: u8 = 16;
 
 pin_project! {
-    /// The response future of [`BindTransactionId`].
+    /// Resolves to the response of [`BindTransactionId`].
     pub struct BindResponseFuture<F, R = OpaqueErrors> {
         #[pin]
         inner: InScope<F>,

@@ -8,8 +8,8 @@ use http::Request;
 use crate::RequestHead;
 use crate::server::request::has_trace;
 
-/// Whose transaction IDs a [`BindTransactionIdLayer`](crate::BindTransactionIdLayer) keeps, and whose
-/// traces the report of a failure continues.
+/// Decides whose transaction IDs a [`BindTransactionIdLayer`](crate::BindTransactionIdLayer) keeps, and
+/// whose traces it continues.
 #[derive(Clone)]
 pub struct Trust(TrustKind);
 
@@ -23,20 +23,22 @@ enum TrustKind {
 type Decide = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 
 impl Trust {
-    /// Every caller's. The default: to correlate what a browser did is the purpose.
+    /// Trusts every caller. This is the default, since the purpose is to find what a browser did.
     #[must_use]
     pub fn always() -> Self {
         Self(TrustKind::Always)
     }
 
-    /// No caller's, for an edge that faces the public. Further inside it would break the chain.
+    /// Trusts no caller, for an edge that faces the public. Further inside it would break the chain.
     #[must_use]
     pub fn never() -> Self {
         Self(TrustKind::Never)
     }
 
-    /// As `decide` says of each request that brings a valid ID or a `sentry-trace`: by a header that
-    /// your proxy sets, or by an extension such as axum's `ConnectInfo`.
+    /// Trusts a caller if `decide` returns `true` for the request.
+    ///
+    /// `decide` is called for each request that brings a valid ID or a `sentry-trace`. It may look at a
+    /// header that your proxy sets, or at an extension such as axum's `ConnectInfo`.
     ///
     /// ```
     /// use std::net::SocketAddr;

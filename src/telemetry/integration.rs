@@ -9,7 +9,8 @@ use crate::TransactionId;
 use crate::scope::current::current_slot;
 use crate::scope::hub::INTEGRATION;
 
-/// Completes the transaction ID in Sentry. Add it last to the client's options.
+/// Puts the transaction ID on Sentry's logs and metrics, which have no tags. Add it last to the client's
+/// options.
 ///
 /// ```
 /// use tower_transaction_id::TransactionIdIntegration;
@@ -19,22 +20,19 @@ use crate::scope::hub::INTEGRATION;
 ///     .add_integration(TransactionIdIntegration::new());
 /// ```
 ///
-/// It asks the thread which [`TransactionId`] is current, and with that
+/// In a scope, the integration
 ///
-/// - sets the attribute `transaction_id` on structured **logs** and **metrics**, where they have
-///   none: Sentry gives them no tags;
-/// - tags **events** that were captured inside a scope through some other hub;
-/// - adds the context `transaction_id` to events: whether the ID was `inbound` or `generated`, and why
-///   one that came in was not kept;
-/// - has an error that `before_send` discards not count as the report of its request's failure.
+/// - sets the attribute `transaction_id` on structured **logs** and **metrics** that have none, and puts
+///   them into the trace of the scope;
+/// - sets the tag on **events** that are captured through another hub, and completes these events;
+/// - does not let an event that `before_send` discards stand for the failure of its request.
 ///
-/// The [table of the crate](crate#sentry) tells which telemetry has the ID without it, and which
-/// only with it.
+/// The [guide](crate::guide::sentry) has a table of all telemetry with and without the integration.
 #[derive(Clone, Debug, Default)]
 pub struct TransactionIdIntegration(());
 
 impl TransactionIdIntegration {
-    /// The integration.
+    /// Creates the integration.
     #[must_use]
     pub fn new() -> Self {
         Self(())

@@ -1,0 +1,75 @@
+//! Explains how to use this crate: one page for each thing that you may want to do.
+//!
+//! | page | about |
+//! |---|---|
+//! | [`servers`] | the layer of a server: its place, trust, CORS, errors |
+//! | [`clients`] | outbound calls: hosts, redirects, buffers, tonic, reqwest-middleware |
+//! | [`tasks`] | tasks, threads, WebSockets, jobs from a queue |
+//! | [`sentry`] | hubs, which telemetry has the ID, reports, traces, shutdown |
+//! | [`logs`] | the ID on log lines, sentry-tracing, the crate's own lines |
+//! | [`testing`] | a test that your events have the ID |
+//! | [`other_languages`] | a page, nginx, Node.js, Python |
+//! | [`troubleshooting`] | compile errors, missing tags, two versions of sentry |
+//! | [`migrating`] | from sentry-tower, tower-http, asgi-correlation-id, django-guid |
+//! | [`how_it_works`] | the scope, the hub, the record, the end of a thread |
+//! | [`security`] | what strangers can do, and your decisions |
+
+/// The targets of the links between the pages. In Markdown the first definition of a link counts: these
+/// precede the ones in the pages, which lead to files and are for readers of the repository.
+macro_rules! links {
+    () => {
+        "\
+[clients]: crate::guide::clients
+[logs]: crate::guide::logs
+[migrating]: crate::guide::migrating
+[sentry-page]: crate::guide::sentry
+[servers]: crate::guide::servers
+[tasks]: crate::guide::tasks
+[testing]: crate::guide::testing
+"
+    };
+}
+
+#[doc = links!()]
+#[doc = include_str!("servers.md")]
+pub mod servers {}
+
+#[doc = links!()]
+#[doc = include_str!("clients.md")]
+pub mod clients {}
+
+#[doc = links!()]
+#[doc = include_str!("tasks.md")]
+pub mod tasks {}
+
+#[doc = links!()]
+#[doc = include_str!("sentry.md")]
+pub mod sentry {}
+
+#[doc = links!()]
+#[doc = include_str!("logs.md")]
+pub mod logs {}
+
+#[doc = links!()]
+#[doc = include_str!("testing.md")]
+pub mod testing {}
+
+#[doc = links!()]
+#[doc = include_str!("other_languages.md")]
+pub mod other_languages {}
+
+#[doc = links!()]
+#[doc = include_str!("troubleshooting.md")]
+pub mod troubleshooting {}
+
+#[doc = links!()]
+#[doc = include_str!("migrating.md")]
+pub mod migrating {}
+
+#[doc = links!()]
+#[doc = include_str!("how_it_works.md")]
+pub mod how_it_works {}
+
+#[doc = links!()]
+#[doc = include_str!("security.md")]
+pub mod security {}
