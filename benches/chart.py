@@ -1,16 +1,10 @@
 #!/usr/bin/env python3
-"""Draws the first table of `overhead` in benches/README.md: benches/overhead.svg.
+"""Draws the first table of `overhead` in benches/README.md: benches/overhead.svg."""
 
-src/chart.md is the same picture as a link: it names the image of the README anew for rustdoc, whose
-pages have no file beside them.
-"""
-
-import base64
 import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LINK = HERE.parent / "src" / "chart.md"
 CASES = {
     "generate, on": "ID generated, Sentry on",
     "read, on": "ID read, Sentry on",
@@ -77,8 +71,6 @@ def main() -> None:
         f"{body}\n</svg>\n"
     )
     (HERE / "overhead.svg").write_text(svg)
-    data = base64.b64encode(svg.encode()).decode()
-    LINK.write_text(f"[chart]: data:image/svg+xml;base64,{data}\n")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ fn main() {
 }
 
 /// In the child, and again in its parent: counts come in the order in which they are asked for.
-fn print(measure: impl report::Measure) {
-    let [a, b, c, d] = Case::MAIN;
-    report::print("instructions", &[a, b, c, d, Case::FRAMES_ON, Case::FRAMES_OFF], measure);
+fn print(mut measure: impl report::Measure) {
+    let frames = [Case::FRAMES_ON, Case::FRAMES_OFF];
+    let cases: Vec<Case> = Case::MAIN.into_iter().chain(Case::SIX).chain(frames).collect();
+    report::print("instructions", &cases, &mut measure);
+    report::print_http2("instructions", measure);
 }

@@ -25,14 +25,15 @@ fn main() {
     let _sentry = sentry_client::init();
     let mut head = vec!["added nanoseconds"];
     head.extend(Variant::ALL.map(Variant::name));
-    head.extend(["ours/lite", "ours/peer", "base/lite", "base/peer"]);
+    head.extend(["ours/lite", "ours/peer", "base/lite", "base/peer", "full/base", "full/peer"]);
     let mut table = Table::new(head);
-    for case in Case::MAIN.iter().chain(&Case::MORE) {
+    for case in Case::MAIN.iter().chain(&Case::SIX).chain(&Case::MORE) {
         let times = case.run(|| interleaved(Variant::ALL.map(|v| subject(v, case))));
-        let [_, lite, peer, _, _, ours, base] = times;
+        let [_, lite, peer, ours, base, _, full] = times;
         let mut row = vec![case.name.to_owned(), format!("({:.0})", times[0])];
         row.extend(times[1..].iter().map(|time| format!("{time:.0}")));
-        row.extend([ours / lite, ours / peer, base / lite, base / peer].map(|r| format!("{r:.2}")));
+        let ratios = [ours / lite, ours / peer, base / lite, base / peer, full / base, full / peer];
+        row.extend(ratios.map(|ratio| format!("{ratio:.2}")));
         table.row(row);
     }
     table.print("Server: nanoseconds over bare (of bare itself in brackets)");
@@ -44,12 +45,8 @@ fn main() {
     }
     table.print("Client layer: nanoseconds over bare");
 
-    let look: fn() -> Subject = || {
-        Box::new(|| {
-            black_box(TransactionId::current());
-        })
-    };
-    let nothing: fn() -> Subject = || Box::new(|| drop(black_box(None::<TransactionId>)));
+    let look = || Subject::new(|| drop(black_box(TransactionId::current())));
+    let nothing = || Subject::new(|| drop(black_box(None::<TransactionId>)));
     let inside = ClientCase::INJECT_ON.run(|| interleaved([nothing(), look()]));
     let outside = Case::READ_ON.run(|| interleaved([nothing(), look()]));
     let mut table = Table::new(["nanoseconds", "inside", "outside"]);
@@ -79,9 +76,7 @@ fn interleaved<const N: usize>(mut subjects: [Subject; N]) -> [f64; N] {
 /// Nanoseconds per request.
 fn time(subject: &mut Subject, requests: u32) -> f64 {
     let start = ThreadTime::now();
-    for _ in 0..requests {
-        subject();
-    }
+    subject.serve(requests);
     start.elapsed().as_secs_f64() * 1e9 / f64::from(requests)
 }
 

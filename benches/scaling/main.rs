@@ -29,16 +29,17 @@ fn main() {
     counts.dedup();
     for case in [Case::GENERATE_ON, Case::READ_ON] {
         let mut head = vec!["threads"];
-        head.extend(Variant::MAIN.map(Variant::name));
-        head.extend(["ours/lite", "base/lite"]);
+        head.extend(Variant::ALL.map(Variant::name));
+        head.extend(["ours/lite", "base/lite", "full/peer"]);
         let mut table = Table::new(head);
         for count in &counts {
             let times = times(&case, *count);
             let added = times.map(|time| time - times[0]);
-            let [_, lite, _, ours, base] = added;
+            let [_, lite, peer, ours, base, _, full] = added;
             let mut row = vec![count.to_string(), format!("({:.0})", times[0])];
             row.extend(added[1..].iter().map(|time| format!("{time:.0}")));
-            row.extend([ours / lite, base / lite].map(|ratio| format!("{ratio:.2}")));
+            let ratios = [ours / lite, base / lite, full / peer];
+            row.extend(ratios.map(|ratio| format!("{ratio:.2}")));
             table.row(row);
         }
         table.print(&format!(
@@ -50,14 +51,14 @@ fn main() {
 }
 
 /// The median of all rounds on all threads, for each variant.
-fn times(case: &Case, threads: usize) -> [f64; Variant::MAIN.len()] {
-    let mut of_threads: Vec<[Subject; Variant::MAIN.len()]> = Vec::new();
-    let mut of_variants = Variant::MAIN.map(|variant| subjects(variant, case, threads));
+fn times(case: &Case, threads: usize) -> [f64; Variant::ALL.len()] {
+    let mut of_threads: Vec<[Subject; Variant::ALL.len()]> = Vec::new();
+    let mut of_variants = Variant::ALL.map(|variant| subjects(variant, case, threads));
     for _ in 0..threads {
         of_threads.push(of_variants.each_mut().map(|subjects| subjects.pop().expect("one each")));
     }
     let barrier = Barrier::new(threads);
-    let mut times: [Vec<f64>; Variant::MAIN.len()] = [const { Vec::new() }; _];
+    let mut times: [Vec<f64>; Variant::ALL.len()] = [const { Vec::new() }; _];
     thread::scope(|scope| {
         let running: Vec<_> = of_threads
             .into_iter()
@@ -82,9 +83,7 @@ fn run<const N: usize>(mut subjects: [Subject; N], barrier: &Barrier) -> [Vec<f6
             let number = (round + place) % N;
             barrier.wait();
             let start = ThreadTime::now();
-            for _ in 0..REQUESTS {
-                subjects[number]();
-            }
+            subjects[number].serve(REQUESTS);
             times[number].push(start.elapsed().as_secs_f64() * 1e9 / f64::from(REQUESTS));
         }
     }

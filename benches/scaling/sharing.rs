@@ -33,7 +33,7 @@ pub(crate) fn is_child() -> bool {
 pub(crate) fn serve_requests() {
     println!("{:x}", (&raw const MARK).addr());
     for case in CASES {
-        for variant in Variant::MAIN {
+        for variant in Variant::ALL {
             case.run(|| serve_in_turn(subjects(variant, &case, 2)));
         }
     }
@@ -49,9 +49,9 @@ fn serve_in_turn(subjects: Vec<Subject>) {
             scope.spawn(move || {
                 // As in a server, where the hub of each thread comes from the main one.
                 Hub::run(Hub::new_from_top(hub).into(), || {
-                    (0..REQUESTS).for_each(|_| subject());
+                    subject.serve(REQUESTS);
                     MARK.fetch_add(1, SeqCst);
-                    (0..REQUESTS).for_each(|_| subject());
+                    subject.serve(REQUESTS);
                     MARK.fetch_add(1, SeqCst);
                 });
                 served.wait();
@@ -77,10 +77,10 @@ pub(crate) fn print() {
     let spans = spans();
     let mut spans = spans.chunks_exact(2);
     let mut head = vec!["atomic writes"];
-    head.extend(Variant::MAIN.map(Variant::name));
+    head.extend(Variant::ALL.map(Variant::name));
     let mut table = Table::new(head);
     for case in CASES {
-        let shared = Variant::MAIN.map(|_| {
+        let shared = Variant::ALL.map(|_| {
             let pair = spans.next().expect("two threads for each variant");
             shared_writes(&pair[0], &pair[1])
         });

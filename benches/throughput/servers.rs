@@ -20,12 +20,12 @@ use tower::layer::util::Identity;
 use tower::util::MapResponseLayer;
 use tower::{Layer, Service, ServiceExt};
 use tower_transaction_id::{
-    AllowedHosts, BindTransactionIdLayer, InjectTransactionIdLayer, X_TRANSACTION_ID,
+    AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer, X_TRANSACTION_ID,
 };
 
 use crate::variants::exchange::ID;
 use crate::variants::sentry_client;
-use crate::variants::stacks::{KernelUuid, lite, peer};
+use crate::variants::stacks::{lite, peer};
 
 /// What a server is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const RUST: [Self; 10] = [
+    pub(crate) const RUST: [Self; 11] = [
         Self::Rust("bare"),
         Self::Rust("empty layer"),
         Self::Rust("floor"),
@@ -47,15 +47,18 @@ impl Kind {
         Self::Rust("peer"),
         Self::Rust("ours"),
         Self::Rust("ours+base"),
+        Self::Rust("full"),
         Self::Rust("lite, off"),
         Self::Rust("peer, off"),
         Self::Rust("ours, off"),
     ];
-    pub(crate) const RELAY: [Self; 4] = [
+    pub(crate) const RELAY: [Self; 6] = [
         Self::Relay("bare"),
         Self::Relay("ours+base"),
         Self::Relay("ours+base and client layer"),
         Self::Relay("ours+base and client layer, no breadcrumbs"),
+        Self::Relay("full and client layer"),
+        Self::Relay("full and client layer, no breadcrumbs"),
     ];
     pub(crate) const NODE_HTTP: [Self; 2] =
         [Self::Node("http", "bare"), Self::Node("http", "sentry")];
@@ -148,6 +151,9 @@ pub(crate) fn node_is_ready() -> bool {
 /// In the process of the server. One thread, so that its CPU time is that of the requests.
 pub(crate) fn serve(name: &str, upstream: Option<&str>) {
     let _sentry = (!name.ends_with(", off")).then(sentry_client::init);
+    if name.starts_with("full") {
+        Hub::main().bind_client(Some(sentry_client::with_integration()));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let handler = match upstream {
@@ -168,15 +174,17 @@ pub(crate) fn serve(name: &str, upstream: Option<&str>) {
 
 fn with_layers(name: &str, app: Router) -> Router {
     let name = name.split([',', ' ']).next().unwrap_or_default();
+    let ours = BindTransactionIdLayer::new();
     match name {
         "bare" => app,
         // What axum takes for a layer as such: it puts a box around each.
         "empty" => app.layer(Identity::new()),
         "floor" => app.layer(MapResponseLayer::new(touch)),
-        "lite" => app.layer(lite(KernelUuid)),
-        "peer" => app.layer(peer(KernelUuid)),
-        "ours" => app.layer(BindTransactionIdLayer::new()),
-        "ours+base" => app.layer(BindTransactionIdLayer::new().hub(Hub::main())),
+        "lite" => app.layer(lite()),
+        "peer" => app.layer(peer()),
+        "ours" => app.layer(ours.record_request(false)),
+        "ours+base" => app.layer(ours.record_request(false).hub(Hub::main())),
+        "full" => app.layer(ours.capture_failures(Failures::new()).hub(Hub::main())),
         other => panic!("no layers are called {other:?}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::alloc::System;
 use std::convert::Infallible;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,7 +11,7 @@ use stats_alloc::{Region, StatsAlloc};
 use tower::Service;
 
 use super::exchange::{MakeRequest, NoBody};
-use super::{Case, Subject, Visit};
+use super::{Case, Subject, Variant, Visit, with_service};
 
 const REQUESTS: u32 = 100;
 
@@ -19,11 +19,9 @@ const REQUESTS: u32 = 100;
 /// thread of Sentry's may allocate meanwhile.
 pub(crate) fn allocations(counting: &StatsAlloc<System>, subject: &mut Subject) -> f64 {
     let counts = [(); 3].map(|()| {
-        subject();
+        subject.serve(1);
         let region = Region::new(counting);
-        for _ in 0..REQUESTS {
-            subject();
-        }
+        subject.serve(REQUESTS);
         let change = region.change();
         change.allocations + change.reallocations
     });
@@ -31,14 +29,19 @@ pub(crate) fn allocations(counting: &StatsAlloc<System>, subject: &mut Subject) 
     f64::from(u32::try_from(lowest).expect("a few allocations")) / f64::from(REQUESTS)
 }
 
-/// The bytes that a request holds while its handler waits: its future, put into a box, and what
-/// that points to.
-pub(crate) struct BytesInFlight<'a> {
-    pub(crate) counting: &'a StatsAlloc<System>,
-    pub(crate) case: &'a Case,
+/// The bytes that a request of `case` holds while it waits: its future or, where that is ready, the
+/// body of its response, put into a box, with all that either points to.
+pub(crate) fn bytes_held(counting: &StatsAlloc<System>, variant: Variant, case: &Case) -> f64 {
+    let weigh = BytesHeld { counting, case };
+    case.run(|| with_service(variant, case, weigh).round())
 }
 
-impl Visit for BytesInFlight<'_> {
+struct BytesHeld<'a> {
+    counting: &'a StatsAlloc<System>,
+    case: &'a Case,
+}
+
+impl Visit for BytesHeld<'_> {
     type Output = f64;
 
     fn visit<S, B>(self, service: &S) -> f64
@@ -49,13 +52,22 @@ impl Visit for BytesInFlight<'_> {
     {
         let mut service = service.clone();
         let make = MakeRequest::new(self.case);
-        let mut held = Vec::with_capacity(REQUESTS as usize);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut futures = Vec::with_capacity(REQUESTS as usize);
+        let mut bodies = Vec::with_capacity(REQUESTS as usize);
         let region = Region::new(self.counting);
         for _ in 0..REQUESTS {
             let mut future = Box::pin(service.call(make.request()));
-            let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            assert!(polled.is_pending(), "the case is one that waits");
-            held.push(future);
+            let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut cx) else {
+                futures.push(future);
+                continue;
+            };
+            drop(future);
+            let mut body = Box::pin(response.into_body());
+            while let Poll::Ready(frame) = body.as_mut().poll_frame(&mut cx) {
+                frame.expect("the case is one that waits").expect("a body without errors");
+            }
+            bodies.push(body);
         }
         let change = region.change();
         let bytes = change.bytes_allocated.saturating_add_signed(change.bytes_reallocated)

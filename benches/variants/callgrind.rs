@@ -34,9 +34,7 @@ pub(crate) fn is_installed() -> bool {
 pub(crate) fn count(name: &str, subject: &mut Subject) -> f64 {
     let wanted = env::var(CHILD).unwrap_or_default();
     if wanted.is_empty() || wanted == name {
-        for _ in 0..WARM_UP {
-            subject();
-        }
+        subject.serve(WARM_UP);
         measured_by_callgrind(subject, REQUESTS);
     }
     0.0
@@ -44,9 +42,7 @@ pub(crate) fn count(name: &str, subject: &mut Subject) -> f64 {
 
 #[inline(never)]
 fn measured_by_callgrind(subject: &mut Subject, requests: u32) {
-    for _ in 0..requests {
-        subject();
-    }
+    subject.serve(requests);
 }
 
 /// In the parent: instructions per request of each [`count`] that the child makes, in order.

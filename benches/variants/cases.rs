@@ -11,8 +11,7 @@ pub(crate) struct Case {
     pub(crate) reads: bool,
     /// A client with a no-op transport is bound; else there is none.
     pub(crate) sentry: bool,
-    /// The headers that a browser sends, in place of four.
-    pub(crate) browser: bool,
+    pub(crate) headers: Headers,
     /// Tags on the hub that the layers find.
     pub(crate) parent_tags: u32,
     /// The layers run under a hub that was switched to, as an outer `NewSentryLayer` does.
@@ -23,18 +22,35 @@ pub(crate) struct Case {
     pub(crate) pending: u32,
     /// The data frames of the response's body.
     pub(crate) frames: u32,
+    /// The body of the response is pending after them, and never ends.
+    pub(crate) stays_open: bool,
+}
+
+/// The headers of a request, without that of the ID.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Headers {
+    /// Four, so that there is room for one more: with 3, 6, 12 or 24 the table that hyper reserves is
+    /// full, and whoever adds the next header pays two allocations for a larger one.
+    Four,
+    /// The same and those of a body, all that events show among them.
+    Six,
+    /// Those of a browser.
+    Seventeen,
+    /// The six and a cookie of so many bytes, all in one buffer, as hyper reads them.
+    Large(usize),
 }
 
 const BASE: Case = Case {
     name: "generate, on",
     reads: false,
     sentry: true,
-    browser: false,
+    headers: Headers::Four,
     parent_tags: 0,
     outer_hub: false,
     captures: false,
     pending: 0,
     frames: 1,
+    stays_open: false,
 };
 
 impl Case {
@@ -48,6 +64,39 @@ impl Case {
     pub(crate) const MAIN: [Self; 4] =
         [Self::GENERATE_ON, Self::READ_ON, Self::GENERATE_OFF, Self::READ_OFF];
 
+    pub(crate) const SIX_GENERATE: Self =
+        Self { name: "generate, six headers", headers: Headers::Six, ..BASE };
+    pub(crate) const SIX_READ: Self =
+        Self { name: "read, six headers", reads: true, ..Self::SIX_GENERATE };
+    pub(crate) const SIX: [Self; 2] = [Self::SIX_GENERATE, Self::SIX_READ];
+
+    pub(crate) const SIXTEEN_POLLS: Self =
+        Self { name: "16 pending polls", pending: 16, ..Self::GENERATE_ON };
+    pub(crate) const CAPTURES: Self =
+        Self { name: "captures an event", captures: true, ..Self::GENERATE_ON };
+
+    /// Requests whose handler never answers.
+    pub(crate) const WAITING: [Self; 6] = [
+        Self { name: "waiting, generate, on", pending: u32::MAX, ..Self::GENERATE_ON },
+        Self { name: "waiting, read, on", pending: u32::MAX, ..Self::READ_ON },
+        Self { name: "waiting, generate, off", pending: u32::MAX, ..Self::GENERATE_OFF },
+        Self { name: "waiting, read, off", pending: u32::MAX, ..Self::READ_OFF },
+        Self { name: "waiting, generate, six headers", pending: u32::MAX, ..Self::SIX_GENERATE },
+        Self { name: "waiting, read, six headers", pending: u32::MAX, ..Self::SIX_READ },
+    ];
+
+    /// Streaming responses whose requests have brought much and little.
+    pub(crate) const STREAMS: [Self; 4] = [
+        Self::open_stream("open stream, generate, 3 KB of headers", false, 3 << 10),
+        Self::open_stream("open stream, read, 3 KB of headers", true, 3 << 10),
+        Self::open_stream("open stream, generate, 20 KB of headers", false, 20 << 10),
+        Self::open_stream("open stream, read, 20 KB of headers", true, 20 << 10),
+    ];
+
+    const fn open_stream(name: &'static str, reads: bool, cookie: usize) -> Self {
+        Self { name, reads, headers: Headers::Large(cookie), stays_open: true, ..BASE }
+    }
+
     /// A body of 101 frames: less one of 1, it tells what a frame costs.
     pub(crate) const FRAMES_ON: Self =
         Self { name: "101 frames, on", frames: 101, ..Self::READ_ON };
@@ -58,9 +107,9 @@ impl Case {
     pub(crate) const MORE: [Self; 11] = [
         Self { name: "outer hub", outer_hub: true, ..BASE },
         Self { name: "8 parent tags", parent_tags: 8, ..BASE },
-        Self { name: "17 headers", browser: true, ..BASE },
-        Self { name: "17 headers, off", browser: true, sentry: false, ..BASE },
-        Self { name: "captures an event", captures: true, ..BASE },
+        Self { name: "17 headers", headers: Headers::Seventeen, ..BASE },
+        Self { name: "17 headers, off", headers: Headers::Seventeen, sentry: false, ..BASE },
+        Self::CAPTURES,
         Self { name: "pending once", pending: 1, ..BASE },
         Self { name: "pending 20 times", pending: 20, ..BASE },
         Self { name: "100 frames", frames: 100, ..BASE },
@@ -68,6 +117,11 @@ impl Case {
         Self { name: "10,000 frames", frames: 10_000, ..BASE },
         Self { name: "10,000 frames, off", frames: 10_000, sentry: false, ..BASE },
     ];
+
+    /// Whether the table of the request's headers has room for that of a generated ID.
+    pub(crate) fn has_room(&self) -> bool {
+        self.reads || !matches!(self.headers, Headers::Six)
+    }
 
     /// Runs `f` on a thread of its own, whose hub comes from the main one as in a server, with
     /// the client and the tags of this case.

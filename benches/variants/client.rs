@@ -68,9 +68,9 @@ impl ClientCase {
             let hosts = AllowedHosts::only(["bakery.internal", "kitchen.internal"]).expect("hosts");
             let layer = InjectTransactionIdLayer::new(hosts).breadcrumbs(self.breadcrumbs);
             let mut service = layer.layer(inner);
-            Box::new(move || exchange::exchange(&mut service, make.request()))
+            Subject::new(move || exchange::exchange(&mut service, make.request()))
         } else {
-            Box::new(move || exchange::exchange(&mut inner, make.request()))
+            Subject::new(move || exchange::exchange(&mut inner, make.request()))
         }
     }
 }

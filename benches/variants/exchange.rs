@@ -2,19 +2,21 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::iter;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, COOKIE, DNT, HOST,
-    ORIGIN, PRAGMA, REFERER, UPGRADE_INSECURE_REQUESTS, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
+    DNT, HOST, ORIGIN, PRAGMA, REFERER, UPGRADE_INSECURE_REQUESTS, USER_AGENT,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use tower::Service;
 use tower_transaction_id::X_TRANSACTION_ID;
 
+use super::cases::Headers;
 use super::{Case, Subject, Visit};
 
 /// The body of a request. It stands for what a server hands over, and is never read.
@@ -27,10 +29,10 @@ pub(crate) fn inner_service(
 ) -> impl Service<Request<NoBody>, Response = Response<Frames>, Error = Infallible, Future = Answer>
 + Clone
 + use<> {
-    let Case { captures, pending, frames, .. } = *case;
+    let Case { captures, pending, frames, stays_open, .. } = *case;
     tower::service_fn(move |request: Request<NoBody>| Answer {
         pending,
-        frames,
+        body: Frames { left: frames, stays_open },
         captures,
         _request: request,
     })
@@ -39,7 +41,7 @@ pub(crate) fn inner_service(
 /// The future of the inner service. It holds the request, as a handler does.
 pub(crate) struct Answer {
     pending: u32,
-    frames: u32,
+    body: Frames,
     captures: bool,
     _request: Request<NoBody>,
 }
@@ -55,7 +57,7 @@ impl Future for Answer {
         if self.captures {
             sentry::capture_message("out of mustard", sentry::Level::Error);
         }
-        let mut response = Response::new(Frames(self.frames));
+        let mut response = Response::new(self.body.clone());
         // A first header of its own, as most answers have: else the one of the ID would have to
         // pay for the table.
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -64,8 +66,12 @@ impl Future for Answer {
     }
 }
 
-/// A body of so many frames, all ready.
-pub(crate) struct Frames(u32);
+/// A body of so many frames, all ready, and then its end or nothing more.
+#[derive(Clone)]
+pub(crate) struct Frames {
+    left: u32,
+    stays_open: bool,
+}
 
 impl Body for Frames {
     type Data = Bytes;
@@ -75,18 +81,22 @@ impl Body for Frames {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.checked_sub(1).map(|left| {
-            self.0 = left;
+        if self.left == 0 && self.stays_open {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.left.checked_sub(1).map(|left| {
+            self.left = left;
             Ok(Frame::data(Bytes::from_static(b"hot dog")))
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0 == 0
+        self.left == 0 && !self.stays_open
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(u64::from(self.0) * 7)
+        let known = u64::from(self.left) * 7;
+        if self.stays_open { SizeHint::default() } else { SizeHint::with_exact(known) }
     }
 }
 
@@ -108,7 +118,7 @@ impl Visit for Clones<'_> {
         let subject = || -> Subject {
             let mut service = service.clone();
             let make = MakeRequest::new(self.case);
-            Box::new(move || exchange(&mut service, make.request()))
+            Subject::new(move || exchange(&mut service, make.request()))
         };
         (0..self.count).map(|_| subject()).collect()
     }
@@ -140,43 +150,75 @@ where
 pub(crate) struct MakeRequest {
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Each request has a buffer of its own, which its URI and its headers share.
+    one_buffer: bool,
 }
 
 impl MakeRequest {
     pub(crate) fn new(case: &Case) -> Self {
-        let mut headers = if case.browser { browser_headers() } else { few_headers() };
+        let mut headers = headers(case.headers);
         if case.reads {
             headers.push((X_TRANSACTION_ID, ID));
         }
-        Self { uri: Uri::from_static("/order?size=large"), headers }
+        let one_buffer = matches!(case.headers, Headers::Large(_));
+        Self { uri: Uri::from_static("/order?size=large"), headers, one_buffer }
     }
 
     pub(crate) fn to(uri: &'static str, id: Option<HeaderValue>) -> Self {
-        let mut headers = few_headers();
+        let mut headers = four_headers();
         headers.extend(id.map(|id| (X_TRANSACTION_ID, id)));
-        Self { uri: Uri::from_static(uri), headers }
+        Self { uri: Uri::from_static(uri), headers, one_buffer: false }
     }
 
     pub(crate) fn request(&self) -> Request<NoBody> {
+        let mut parts = if self.one_buffer { self.parts_of_one_buffer() } else { Vec::new() };
+        let mut parts = parts.drain(..);
+        let mut request = Request::new(NoBody);
+        *request.uri_mut() = match parts.next() {
+            Some(part) => Uri::from_maybe_shared(part).expect("a URI"),
+            None => self.uri.clone(),
+        };
         // As hyper reserves.
-        let mut headers = HeaderMap::new();
+        let headers = request.headers_mut();
         headers.reserve(self.headers.len());
         for (name, value) in &self.headers {
-            headers.append(name, value.clone());
+            let value = match parts.next() {
+                Some(part) => HeaderValue::from_maybe_shared(part).expect("a header value"),
+                None => value.clone(),
+            };
+            headers.append(name, value);
         }
-        let mut request = Request::new(NoBody);
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers;
         request
+    }
+
+    /// The URI and the values of the headers.
+    fn parts_of_one_buffer(&self) -> Vec<Bytes> {
+        let uri = self.uri.to_string();
+        let values = self.headers.iter().map(|(_, value)| value.as_bytes());
+        let parts: Vec<&[u8]> = iter::once(uri.as_bytes()).chain(values).collect();
+        let mut buffer = Bytes::from(parts.concat());
+        parts.iter().map(|part| buffer.split_to(part.len())).collect()
     }
 }
 
 /// The ID of requests that bring one.
 pub(crate) const ID: HeaderValue = HeaderValue::from_static("3f9a1c5e7b2d4f60a8c4e2917d5b3f08");
 
-/// Four, so that there is room for one more: with 3, 6, 12 or 24 the table that hyper reserves is
-/// full, and whoever adds the next header pays two allocations for a larger one.
-fn few_headers() -> Vec<(HeaderName, HeaderValue)> {
+fn headers(which: Headers) -> Vec<(HeaderName, HeaderValue)> {
+    match which {
+        Headers::Four => four_headers(),
+        Headers::Six => six_headers(),
+        Headers::Seventeen => seventeen_headers(),
+        Headers::Large(cookie) => {
+            let cookie = HeaderValue::from_str(&"c".repeat(cookie)).expect("letters");
+            let mut headers = six_headers();
+            headers.push((COOKIE, cookie));
+            headers
+        }
+    }
+}
+
+pub(crate) fn four_headers() -> Vec<(HeaderName, HeaderValue)> {
     [
         (HOST, "hotdogs.test"),
         (USER_AGENT, "curl/8.11.1"),
@@ -187,7 +229,14 @@ fn few_headers() -> Vec<(HeaderName, HeaderValue)> {
     .into()
 }
 
-fn browser_headers() -> Vec<(HeaderName, HeaderValue)> {
+fn six_headers() -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = four_headers();
+    headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+    headers.push((CONTENT_LENGTH, HeaderValue::from_static("27")));
+    headers
+}
+
+fn seventeen_headers() -> Vec<(HeaderName, HeaderValue)> {
     let custom = HeaderName::from_static;
     [
         (HOST, "hotdogs.test"),

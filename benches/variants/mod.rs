@@ -9,24 +9,24 @@ pub(crate) mod callgrind;
 pub(crate) mod cases;
 pub(crate) mod client;
 pub(crate) mod exchange;
+pub(crate) mod http2;
 pub(crate) mod report;
 pub(crate) mod sentry_client;
 pub(crate) mod stacks;
 pub(crate) mod table;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use sentry::Hub;
 use tower::{Layer, Service};
-use tower_transaction_id::BindTransactionIdLayer;
+use tower_transaction_id::{BindTransactionIdLayer, Failures};
 
 pub(crate) use cases::Case;
 use exchange::NoBody;
-use stacks::KernelUuid;
-use tower_http::request_id::MakeRequestUuid;
 
 /// What stands around the inner service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,27 +37,26 @@ pub(crate) enum Variant {
     Lite,
     /// The same with `SentryHttpLayer`.
     Peer,
-    /// `lite` with the random generator of this crate.
-    LiteFast,
-    /// `peer` with the random generator of this crate.
-    PeerFast,
-    /// `BindTransactionIdLayer::new()`.
+    /// `BindTransactionIdLayer::new()`, which neither records the request nor reports its failure.
     Ours,
-    /// `BindTransactionIdLayer::new().hub(base)`.
+    /// The same with `.hub(base)`.
     OursBase,
+    /// `BindTransactionIdLayer::new()`, which records the request and reports its failure, on a
+    /// client with `TransactionIdIntegration`.
+    FullDefault,
+    /// The same with `.hub(base)`.
+    Full,
 }
 
 impl Variant {
-    pub(crate) const MAIN: [Self; 5] =
-        [Self::Bare, Self::Lite, Self::Peer, Self::Ours, Self::OursBase];
     pub(crate) const ALL: [Self; 7] = [
         Self::Bare,
         Self::Lite,
         Self::Peer,
-        Self::LiteFast,
-        Self::PeerFast,
         Self::Ours,
         Self::OursBase,
+        Self::FullDefault,
+        Self::Full,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -65,16 +64,49 @@ impl Variant {
             Self::Bare => "bare",
             Self::Lite => "lite",
             Self::Peer => "peer",
-            Self::LiteFast => "lite+fast",
-            Self::PeerFast => "peer+fast",
             Self::Ours => "ours",
             Self::OursBase => "ours+base",
+            Self::FullDefault => "full+default",
+            Self::Full => "full",
         }
+    }
+
+    /// A hub for its requests, where that of the thread has the wrong client.
+    fn hub(self, case: &Case) -> Option<Arc<Hub>> {
+        (matches!(self, Self::FullDefault | Self::Full) && case.sentry).then(|| {
+            let hub = Hub::new_from_top(Hub::current());
+            hub.bind_client(Some(sentry_client::with_integration()));
+            Arc::new(hub)
+        })
     }
 }
 
-/// Serves one request, from its making to the drop of its response.
-pub(crate) type Subject = Box<dyn FnMut() + Send>;
+/// Serves requests, each from its making to the drop of its response.
+pub(crate) struct Subject {
+    serve: Box<dyn FnMut() + Send>,
+    hub: Option<Arc<Hub>>,
+}
+
+impl Subject {
+    /// Serves on the hub of the thread.
+    pub(crate) fn new(serve: impl FnMut() + Send + 'static) -> Self {
+        Self { serve: Box::new(serve), hub: None }
+    }
+
+    /// Serves so many requests, one after the other. Has a hub for all of them together, so that the
+    /// change to it costs next to nothing.
+    pub(crate) fn serve(&mut self, requests: u32) {
+        let Self { serve, hub } = self;
+        on(hub.clone(), || (0..requests).for_each(|_| serve()));
+    }
+}
+
+fn on<R>(hub: Option<Arc<Hub>>, f: impl FnOnce() -> R) -> R {
+    match hub {
+        Some(hub) => Hub::run(hub, f),
+        None => f(),
+    }
+}
 
 /// `variant` around the inner service of `case`. To be made, and called, inside [`Case::run`].
 pub(crate) fn subject(variant: Variant, case: &Case) -> Subject {
@@ -83,23 +115,25 @@ pub(crate) fn subject(variant: Variant, case: &Case) -> Subject {
 
 /// Clones of one service, as the connections or the threads of a server have.
 pub(crate) fn subjects(variant: Variant, case: &Case, count: usize) -> Vec<Subject> {
-    with_service(variant, case, exchange::Clones { case, count })
+    let subjects = with_service(variant, case, exchange::Clones { case, count });
+    let with_hub = |subject| Subject { hub: variant.hub(case), ..subject };
+    subjects.into_iter().map(with_hub).collect()
 }
 
-/// Shows `variant` around the inner service of `case` to `visit`.
+/// Shows `variant` around the inner service of `case` to `visit`, on a hub with the right client.
 pub(crate) fn with_service<V: Visit>(variant: Variant, case: &Case, visit: V) -> V::Output {
     let inner = exchange::inner_service(case);
-    match variant {
+    let bare = || BindTransactionIdLayer::new().record_request(false);
+    let full = || BindTransactionIdLayer::new().capture_failures(Failures::new());
+    on(variant.hub(case), || match variant {
         Variant::Bare => visit.visit(&inner),
-        Variant::Lite => visit.visit(&stacks::lite(KernelUuid).layer(inner)),
-        Variant::Peer => visit.visit(&stacks::peer(KernelUuid).layer(inner)),
-        Variant::LiteFast => visit.visit(&stacks::lite(MakeRequestUuid).layer(inner)),
-        Variant::PeerFast => visit.visit(&stacks::peer(MakeRequestUuid).layer(inner)),
-        Variant::Ours => visit.visit(&BindTransactionIdLayer::new().layer(inner)),
-        Variant::OursBase => {
-            visit.visit(&BindTransactionIdLayer::new().hub(Hub::current()).layer(inner))
-        }
-    }
+        Variant::Lite => visit.visit(&stacks::lite().layer(inner)),
+        Variant::Peer => visit.visit(&stacks::peer().layer(inner)),
+        Variant::Ours => visit.visit(&bare().layer(inner)),
+        Variant::OursBase => visit.visit(&bare().hub(Hub::current()).layer(inner)),
+        Variant::FullDefault => visit.visit(&full().layer(inner)),
+        Variant::Full => visit.visit(&full().hub(Hub::current()).layer(inner)),
+    })
 }
 
 /// A function of any service of a bench.

@@ -1,6 +1,7 @@
 //! Tables of what every variant adds to `bare`, whatever is measured.
 
 use super::client::ClientCase;
+use super::http2::Server;
 use super::table::Table;
 use super::{Case, Subject, Variant, subject};
 
@@ -30,6 +31,26 @@ pub(crate) fn print(unit: &str, cases: &[Case], mut measure: impl Measure) {
         table.row([case.name.to_owned(), format!("({bare})"), (ours - bare).to_string()]);
     }
     table.print(&format!("Client layer: {unit} over bare"));
+}
+
+/// `unit` per request of whole HTTP/2 servers.
+pub(crate) fn print_http2(unit: &str, mut measure: impl Measure) {
+    let mut table = Table::new(["server", &format!("{unit} added")]);
+    let mut bare: Option<f64> = None;
+    for server in Server::ALL {
+        let figure = of_http2(server, &mut measure);
+        let cell = match bare {
+            Some(bare) => (figure - bare).to_string(),
+            None => format!("({})", bare.insert(figure)),
+        };
+        table.row([server.name().to_owned(), cell]);
+    }
+    table.print(&format!("HTTP/2, generate, on: {unit} over bare (of bare itself in brackets)"));
+}
+
+pub(crate) fn of_http2(server: Server, measure: &mut impl Measure) -> f64 {
+    let name = format!("HTTP/2 {}", server.name());
+    Case::GENERATE_ON.run(|| measure(&name, &mut server.subject()))
 }
 
 pub(crate) fn of_server(case: &Case, variant: Variant, measure: &mut impl Measure) -> f64 {

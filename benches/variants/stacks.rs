@@ -1,73 +1,51 @@
 //! The stacks of layers that this crate replaces.
 
-use http::{HeaderValue, Request};
+use std::task::{Context, Poll};
+
+use http::Request;
 use sentry_tower::{NewSentryLayer, SentryHttpLayer};
 use tower::layer::util::{Identity, Stack};
 use tower::{Layer, Service, ServiceBuilder};
-use tower_http::request_id::{
-    MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
-};
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_transaction_id::{TransactionId, X_TRANSACTION_ID};
-use uuid::Uuid;
-
-use std::task::{Context, Poll};
 
 /// In the order that works: the hub outermost, then the ID, and the tag innermost.
-pub(crate) type Lite<M, B> = Stack<
+pub(crate) type Lite<B> = Stack<
     SetTagLayer,
     Stack<
         PropagateRequestIdLayer,
-        Stack<SetRequestIdLayer<M>, Stack<NewSentryLayer<Request<B>>, Identity>>,
+        Stack<SetRequestIdLayer<MakeRequestUuid>, Stack<NewSentryLayer<Request<B>>, Identity>>,
     >,
 >;
 
-pub(crate) type Peer<M, B> = Stack<
+pub(crate) type Peer<B> = Stack<
     SetTagLayer,
     Stack<
         PropagateRequestIdLayer,
         Stack<
-            SetRequestIdLayer<M>,
+            SetRequestIdLayer<MakeRequestUuid>,
             Stack<SentryHttpLayer, Stack<NewSentryLayer<Request<B>>, Identity>>,
         >,
     >,
 >;
 
-pub(crate) fn lite<M: MakeRequestId, B>(make_id: M) -> Lite<M, B> {
+pub(crate) fn lite<B>() -> Lite<B> {
     ServiceBuilder::new()
         .layer(NewSentryLayer::new_from_top())
-        .layer(SetRequestIdLayer::new(X_TRANSACTION_ID, make_id))
+        .layer(SetRequestIdLayer::new(X_TRANSACTION_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(X_TRANSACTION_ID))
         .layer(SetTagLayer)
         .into_inner()
 }
 
-pub(crate) fn peer<M: MakeRequestId, B>(make_id: M) -> Peer<M, B> {
+pub(crate) fn peer<B>() -> Peer<B> {
     ServiceBuilder::new()
         .layer(NewSentryLayer::new_from_top())
         .layer(SentryHttpLayer::new())
-        .layer(SetRequestIdLayer::new(X_TRANSACTION_ID, make_id))
+        .layer(SetRequestIdLayer::new(X_TRANSACTION_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(X_TRANSACTION_ID))
         .layer(SetTagLayer)
         .into_inner()
-}
-
-/// `MakeRequestUuid` as it is where this crate is not: `Uuid::new_v4` asks the kernel each time.
-/// Here cargo unifies the features of `uuid` and hands our fast generator to everyone.
-#[derive(Clone, Copy)]
-pub(crate) struct KernelUuid;
-
-impl MakeRequestId for KernelUuid {
-    fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the kernel has random numbers");
-        let uuid = uuid::Builder::from_random_bytes(bytes).into_uuid();
-        Some(RequestId::new(in_a_header(uuid)))
-    }
-}
-
-/// As `MakeRequestUuid` does.
-fn in_a_header(uuid: Uuid) -> HeaderValue {
-    uuid.to_string().parse().expect("a UUID makes a header value")
 }
 
 /// The layer that everyone writes by hand: sets the tag to the ID of the request.
