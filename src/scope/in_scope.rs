@@ -183,12 +183,14 @@ impl<T> InScope<T> {
         }
     }
 
-    /// Copies all values of the scope out of the buffers of its request. Does nothing while another
-    /// task continues the request.
-    pub(crate) fn unshare(self: Pin<&mut Self>) {
-        if let Some(slot) = self.project().slot.as_mut().and_then(Arc::get_mut) {
-            slot.unshare();
-        }
+    /// Copies all values of the scope out of the buffers of its request. Returns `false` if that has
+    /// to wait: for a call that is under way, or for a task that continues the request.
+    pub(crate) fn unshare(self: Pin<&mut Self>) -> bool {
+        let Some(slot) = self.project().slot else { return true };
+        let unique = Arc::get_mut(slot);
+        let is_unique = unique.is_some();
+        unique.into_iter().for_each(Slot::unshare);
+        is_unique
     }
 }
 

@@ -22,6 +22,7 @@ use crate::scope::hub::span_of;
 use crate::scope::hub::{BaseHub, Tags, complete_events, fork_current, fork_of};
 use crate::scope::pool::{Slot, Work};
 use crate::scope::record::{Call, Origin, ScopeHub};
+#[cfg(feature = "tracing")]
 use crate::scope::span::ScopeSpan;
 
 /// Holds a [`TransactionId`] and a Sentry hub of its own, which has the ID as the tag `transaction_id`.

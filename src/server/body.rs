@@ -22,7 +22,7 @@ pin_project! {
         inner: InScope<B>,
         // For a gRPC response whose outcome its trailers have yet to name.
         failures: Option<Failures>,
-        has_waited: bool,
+        is_unshared: bool,
         // Whether the frames matter: to a report, or to a performance transaction.
         is_watched: bool,
         // Where the end of the body is that of a performance transaction.
@@ -37,7 +37,7 @@ impl<B> ResponseBody<B> {
         measured: Option<Measured>,
     ) -> Self {
         let is_watched = measured.is_some() || failures.is_some();
-        Self { inner, failures, has_waited: false, is_watched, measured }
+        Self { inner, failures, is_unshared: false, is_watched, measured }
     }
 
     /// Returns a reference to the inner body.
@@ -83,10 +83,9 @@ impl<B: Body> Body for ResponseBody<B> {
         let mut this = self.project();
         let polled = this.inner.as_mut().poll_frame(cx);
         if polled.is_pending() {
-            if !*this.has_waited {
-                *this.has_waited = true;
+            if !*this.is_unshared {
                 // A stream may stay open for hours, and must not keep the headers of its request.
-                this.inner.unshare();
+                *this.is_unshared = this.inner.unshare();
             }
         } else if *this.is_watched {
             watch(this.inner.as_ref(), this.failures, this.measured, &polled);

@@ -63,7 +63,13 @@ fn host(headers: &RecordedHeaders) -> Option<&str> {
 }
 
 fn headers(headers: &RecordedHeaders) -> Map<String, String> {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let text = |value: &http::HeaderValue| {
+        if value.is_sensitive() {
+            FILTERED.to_owned()
+        } else {
+            String::from_utf8_lossy(value.as_bytes()).into_owned()
+        }
+    };
     match headers {
         RecordedHeaders::Few(values) => RecordedHeaders::NAMES
             .iter()
@@ -78,7 +84,7 @@ fn headers(headers: &RecordedHeaders) -> Map<String, String> {
         RecordedHeaders::All(headers) => headers
             .iter()
             .map(|(name, value)| {
-                let is_secret = value.is_sensitive() || is_sensitive_header(name.as_str());
+                let is_secret = is_sensitive_header(name.as_str());
                 let value = if is_secret { FILTERED.to_owned() } else { text(value) };
                 (name.to_string(), value)
             })

@@ -8,8 +8,7 @@ use axum::body::Body;
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode};
+use http::{Request, StatusCode};
 use sentry::{ClientOptions, Level};
 use tower::ServiceExt;
 use tower_transaction_id::{
@@ -17,7 +16,7 @@ use tower_transaction_id::{
     TransactionIdScope,
 };
 
-use crate::support::{Sentry, capture, story_with, text};
+use crate::support::{self, Buffer, Sentry, capture, text};
 
 const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
@@ -27,23 +26,18 @@ fn with_integration() -> ClientOptions {
     ClientOptions::new().add_integration(TransactionIdIntegration::new())
 }
 
-/// Runs a story with failures captured, first on the current hub and then on a base hub.
+/// Runs a story with failures captured on each hub.
 fn each_hub(options: ClientOptions, mut story: impl AsyncFnMut(&Sentry, &str, Captures)) {
-    story_with(options, async |sentry| {
-        let captures = BindTransactionIdLayer::new().capture_failures(Failures::new());
-        story(&sentry, "the current hub", captures.clone()).await;
-        story(&sentry, "a base", captures.hub(&sentry.hub)).await;
+    support::each_hub(options, async |sentry, hub, layer| {
+        story(sentry, hub, layer.capture_failures(Failures::new())).await;
     });
 }
 
 /// Runs a story on each hub, without the integration and with it.
 fn each_way(mut story: impl AsyncFnMut(&Sentry, &str, Captures)) {
-    for (with, options) in [("without", ClientOptions::new()), ("with", with_integration())] {
-        each_hub(options, async |sentry, hub, captures| {
-            let way = format!("{hub}, {with} the integration");
-            story(sentry, &way, captures).await;
-        });
-    }
+    support::each_way(ClientOptions::new, async |sentry, way, layer| {
+        story(sentry, way, layer.capture_failures(Failures::new())).await;
+    });
 }
 
 /// The texts of the events of `GET path`. Each event has the ID of the request.
@@ -201,32 +195,6 @@ fn an_error_that_is_discarded_does_not_stand_for_the_request() {
             assert_eq!(ASKED.swap(0, SeqCst), asked, "{path}, {way}");
         }
     });
-}
-
-/// A buffer of a connection. `alive` counts the buffers that are still referred to.
-struct Buffer {
-    bytes: &'static str,
-    alive: Arc<AtomicUsize>,
-}
-
-impl Buffer {
-    fn header_value(bytes: &'static str, alive: &Arc<AtomicUsize>) -> HeaderValue {
-        alive.fetch_add(1, SeqCst);
-        let buffer = Self { bytes, alive: alive.clone() };
-        HeaderValue::from_maybe_shared(Bytes::from_owner(buffer)).unwrap()
-    }
-}
-
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes.as_bytes()
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.alive.fetch_sub(1, SeqCst);
-    }
 }
 
 #[test]

@@ -5,10 +5,13 @@ use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use axum::Router;
+use bytes::Bytes;
+use http::HeaderValue;
 use sentry::integrations::tracing::{BreadcrumbLayer, ErrorLayer, SpanLayer};
 use sentry::protocol::{
     Context, EnvelopeItem, Event, ItemContainer, Log, Map, Metric, TraceContext, Transaction,
@@ -17,7 +20,7 @@ use sentry::test::TestTransport;
 use sentry::{ClientOptions, Envelope, Hub, Level, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tower_transaction_id::BindTransactionIdLayer;
+use tower_transaction_id::{BindTransactionIdLayer, TransactionIdIntegration};
 use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -188,6 +191,32 @@ where
     Hub::run(sentry.hub.clone(), || runtime.block_on(tell(sentry.clone())))
 }
 
+/// Runs a story with a layer on the current hub, and then with one on a base hub.
+pub(crate) fn each_hub(
+    options: ClientOptions,
+    mut tell: impl AsyncFnMut(&Sentry, &str, BindTransactionIdLayer),
+) {
+    story_with(options, async |sentry| {
+        let layer = BindTransactionIdLayer::new();
+        tell(&sentry, "the current hub", layer.clone()).await;
+        tell(&sentry, "a base", layer.hub(&sentry.hub)).await;
+    });
+}
+
+/// Runs a story on each hub, without the integration and with it.
+pub(crate) fn each_way(
+    options: impl Fn() -> ClientOptions,
+    mut tell: impl AsyncFnMut(&Sentry, &str, BindTransactionIdLayer),
+) {
+    let with_integration = options().add_integration(TransactionIdIntegration::new());
+    for (with, options) in [("without", options()), ("with", with_integration)] {
+        each_hub(options, async |sentry, hub, layer| {
+            let way = format!("{hub}, {with} the integration");
+            tell(sentry, &way, layer).await;
+        });
+    }
+}
+
 pub(crate) fn text(event: &Event<'_>) -> String {
     let exception = event.exception.last().and_then(|exception| exception.value.clone());
     event.message.clone().or(exception).unwrap_or_default()
@@ -207,6 +236,32 @@ pub(crate) struct CaptureOnDrop(pub &'static str);
 impl Drop for CaptureOnDrop {
     fn drop(&mut self) {
         capture(self.0);
+    }
+}
+
+/// A buffer of a connection. `alive` counts the buffers that are still referred to.
+pub(crate) struct Buffer {
+    bytes: &'static str,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Buffer {
+    pub(crate) fn header_value(bytes: &'static str, alive: &Arc<AtomicUsize>) -> HeaderValue {
+        alive.fetch_add(1, SeqCst);
+        let buffer = Self { bytes, alive: alive.clone() };
+        HeaderValue::from_maybe_shared(Bytes::from_owner(buffer)).unwrap()
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_bytes()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, SeqCst);
     }
 }
 
