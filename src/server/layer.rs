@@ -171,7 +171,8 @@ impl<R> BindTransactionIdLayer<R> {
     /// let layer = BindTransactionIdLayer::new().capture_failures(Failures::new());
     /// ```
     ///
-    /// The route is axum's `MatchedPath` (feature `axum`), else the path. The query is never shown.
+    /// The route is axum's `MatchedPath` (feature `axum`), else the path. The query is a part of the URL only
+    /// with the client's `send_default_pii`.
     ///
     /// # Which requests fail
     ///
