@@ -31,9 +31,9 @@ fn blocks(document: &str) -> Vec<(&str, Vec<&str>)> {
 
 /// The pages of the guide, as paths from the top of the repository.
 fn pages() -> Vec<String> {
-    let files = fs::read_dir(root().join("src/guide")).unwrap();
-    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".md")).map(|name| format!("src/guide/{name}")).collect()
+    let files = fs::read_dir(root().join("src/guide")).unwrap().map(|file| file.unwrap().path());
+    let pages = files.filter(|file| file.extension().is_some_and(|extension| extension == "md"));
+    pages.map(|page| page.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 #[test]
