@@ -4,7 +4,7 @@
 //! machine that is not ours alone, minutes apart means other neighbours, another clock speed and
 //! another state of the caches, and that is more than what is compared. Here each round runs all
 //! the variants, in an order that turns from round to round; what a variant adds is taken against
-//! `bare` of the same round, and the median of the rounds is told. The clock is the CPU time of the
+//! `bare` of the same round, and the output is the median of the rounds. The clock is the CPU time of the
 //! thread: what others do in between is not counted.
 
 mod variants;

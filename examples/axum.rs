@@ -1,4 +1,4 @@
-//! An axum service whose logs, Sentry events and response tell one transaction ID.
+//! An axum service whose logs, Sentry events and response show one transaction ID.
 //!
 //! ```sh
 //! cargo run --example axum
@@ -15,7 +15,7 @@ use tower_transaction_id::{BindTransactionIdLayer, InScope, TransactionId, X_TRA
 
 /// The ID is an argument like any other.
 async fn order(id: TransactionId) -> (StatusCode, String) {
-    // A spawned task is no part of the request any more, unless it is told to be.
+    // A spawned task is no part of the request, unless it is bound to the request's scope.
     let email = tokio::spawn(InScope::fork(async {
         capture_message("the mail server is away", Level::Warning);
     }));

@@ -23,7 +23,7 @@ use tower_transaction_id::{
     X_TRANSACTION_ID,
 };
 
-/// In place of a broker, or of a table of jobs: whatever it is, it carries bytes and no hubs.
+/// Stands for a broker, or for a table of jobs. Each carries bytes and no hubs.
 type Queue = UnboundedSender<Vec<u8>>;
 
 async fn order(State(queue): State<Queue>, id: TransactionId, wish: String) -> StatusCode {

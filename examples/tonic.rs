@@ -79,7 +79,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         HealthClient::new(InjectTransactionId::new(channel.clone(), AllowedHosts::any()));
     ask(&mut client, TransactionId::generate()).await;
 
-    // A client that is told its origin names the host on each request, and the list holds.
+    // A client with an origin names the host on each request, and the list of hosts applies.
     let hosts = AllowedHosts::only(["127.0.0.1"])?;
     let mut client =
         HealthClient::with_origin(InjectTransactionId::new(channel, hosts), url.parse()?);

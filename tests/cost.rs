@@ -11,7 +11,7 @@
 //! COST=write cargo test --release --test cost   # takes what it finds as the new figures
 //! ```
 //!
-//! Times are not asserted: `cargo bench --bench overhead` tells them.
+//! Times are not asserted: `cargo bench --bench overhead` measures them.
 
 #[path = "../benches/variants/mod.rs"]
 mod variants;

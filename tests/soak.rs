@@ -162,7 +162,7 @@ async fn serve(layer: BindTransactionIdLayer, shop: Shop) -> SocketAddr {
     address
 }
 
-/// A small generator, so that a run can be told by its seed.
+/// A small generator, so that a seed repeats a run.
 struct Random(u64);
 
 impl Random {
@@ -279,7 +279,7 @@ async fn one_request(
     }
 }
 
-/// Resident memory in KiB, where the system tells.
+/// Resident memory in KiB, if the system reports it.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,6 +1,6 @@
 //! Writes to memory that another thread writes too, counted by experiment.
 //!
-//! This program runs itself under valgrind's lackey, which tells the address of each write. There,
+//! This program runs itself under valgrind's lackey, which prints the address of each write. There,
 //! two threads serve the same requests, one after the other. An address that both have written is
 //! shared. Of the writes of one thread to such addresses, those that read, change and write in one
 //! instruction are counted, which in safe Rust are the atomic ones: reference counts and locks.
@@ -119,7 +119,7 @@ fn spans() -> Vec<Vec<Access>> {
     let trace = thread::spawn(|| writes(BufReader::new(trace)));
     let mut mark = String::new();
     let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
-    output.read_line(&mut mark).expect("the child tells its mark");
+    output.read_line(&mut mark).expect("the child prints its mark");
     let mark = u64::from_str_radix(mark.trim(), 16).expect("the mark is an address");
     let writes = trace.join().expect("the trace can be read");
     assert!(child.wait().expect("the child ends").success());

@@ -2,8 +2,8 @@
 //!
 //! Each server is a process of its own: this program again, or Node. In each round the same load
 //! goes to one after the other, in an order that turns, and the CPU time that a server used is
-//! taken against the bare one of its kind in the same round. The median of the rounds is told.
-//! Linux only, since it is the kernel that tells the time of another process.
+//! taken against the bare one of its kind in the same round. The output is the median of the rounds.
+//! Linux only, since the time of another process comes from its kernel.
 //!
 //! The servers in Node need `npm ci` in `benches/node`, and are left out without.
 
@@ -34,7 +34,7 @@ fn main() {
         return servers::serve(name, upstream.first().map(String::as_str));
     }
     if !servers::can_tell_time() {
-        println!("throughput: skipped, since only Linux tells the CPU time of a process");
+        println!("throughput: skipped, since only Linux reports the CPU time of a process");
         return;
     }
     for contest in contests() {

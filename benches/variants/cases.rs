@@ -97,7 +97,7 @@ impl Case {
         Self { name, reads, headers: Headers::Large(cookie), stays_open: true, ..BASE }
     }
 
-    /// A body of 101 frames: less one of 1, it tells what a frame costs.
+    /// A body of 101 frames: less one of 1, it shows the cost of a frame.
     pub(crate) const FRAMES_ON: Self =
         Self { name: "101 frames, on", frames: 101, ..Self::READ_ON };
     pub(crate) const FRAMES_OFF: Self =

@@ -1,4 +1,4 @@
-//! Tables of what every variant adds to `bare`, whatever is measured.
+//! Tables of the amounts that each variant adds to `bare`, for any measure.
 
 use super::client::ClientCase;
 use super::http2::Server;

@@ -130,7 +130,7 @@ async fn once(
     Ok(faults.is_empty())
 }
 
-/// The first order, and then whatever visitors want.
+/// Places the first order, and then serves visitors.
 async fn day(
     storefront: SocketAddr,
     mut kitchen: Kitchen,

@@ -23,7 +23,7 @@ use tower_transaction_id::{
 use crate::menu::Dog;
 use crate::{assets, grill, telemetry, tunnel};
 
-/// What the storefront is told about the rest of the shop.
+/// The rest of the shop, as the storefront knows it.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     pub(crate) kitchen: Url,
@@ -164,7 +164,7 @@ async fn order(State(shop): State<Arc<Storefront>>, Json(order): Json<Value>) ->
     (status, Json(answer(dog, cooked))).into_response()
 }
 
-/// What the page is told.
+/// The answer to the page.
 pub(crate) fn answer(dog: Dog, cooked: Result<Cooked, NotCooked>) -> Value {
     match cooked {
         Ok(Cooked { kitchen_id }) => json!({ "served": dog.to_string(), "kitchenId": kitchen_id }),

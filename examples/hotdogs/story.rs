@@ -90,7 +90,7 @@ impl Story {
             });
         }
         lines.sort_by_key(Line::time);
-        // Two events of one service tell of the same breadcrumbs.
+        // Two events of one service have the same breadcrumbs.
         lines.dedup_by(|one, other| match (one, other) {
             (Line::Crumb(service, crumb), Line::Crumb(of, same)) => service == of && crumb == same,
             _ => false,
@@ -150,7 +150,7 @@ impl Line<'_> {
     }
 }
 
-/// The stories of the day, and whoever follows them.
+/// The stories of the day, and the channel of those who follow them.
 #[derive(Debug)]
 pub(crate) struct Stories {
     kept: Mutex<VecDeque<Story>>,

@@ -47,9 +47,8 @@ pub(crate) fn request_span(request: RequestHead<'_>, id: &TransactionId) -> trac
     tracing::info_span!("request", %method, path, transaction_id = %id)
 }
 
-/// Each line goes one way, so that no story tells it twice: what is worth keeping of every order
-/// becomes a Sentry log, and the single steps become breadcrumbs, which are sent only where
-/// something fails.
+/// Sends each line one way, so that no story shows it twice. A line that is worth keeping of every order
+/// becomes a Sentry log. The single steps become breadcrumbs, which are sent only if something fails.
 fn what_is_traced() {
     let logs = Targets::new().with_target("hotdogs", LevelFilter::INFO);
     let steps = Targets::new().with_target(COOKING, LevelFilter::DEBUG);
@@ -87,8 +86,8 @@ pub(crate) fn dsn_from_env() -> Result<Option<Dsn>, String> {
     }
 }
 
-/// Where the tracker shows what carries the ID that replaces `{id}`, as far as a DSN tells: of
-/// other hosts nobody knows what runs there, nor under which address people see it.
+/// Returns the address at which the tracker shows the events with an ID, which replaces `{id}`. It is known
+/// for sentry.io only.
 pub(crate) fn search_url(dsn: &Dsn) -> Option<String> {
     let is_sentry = dsn.host() == "sentry.io" || dsn.host().ends_with(".sentry.io");
     is_sentry.then(|| "https://sentry.io/issues/?query=transaction_id:{id}".to_owned())

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::story::{Crumb, Line, Stories, Story};
 
-/// A story is told once nothing was added to it for this long.
+/// A story is printed when nothing was added to it for this long.
 const QUIET: Duration = Duration::from_millis(700);
 
 /// Prints every story that changes, for as long as the shop is open.
@@ -42,7 +42,7 @@ pub(crate) fn timeline(story: &Story) -> String {
     let width = lines.iter().map(|line| line.service().chars().count()).max().unwrap_or(0);
     let mut text = format!("\n{}\n", ink.bold(&format!("Story {}", story.id)));
     for line in lines {
-        // A String takes whatever is written to it.
+        // Writing to a String cannot fail.
         let _ = write_line(&mut text, line, width, &ink);
     }
     if story.left_out > 0 {

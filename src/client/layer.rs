@@ -11,7 +11,7 @@ use crate::client::service::{Config, InjectTransactionId};
 use crate::failures::{Failures, OpaqueErrors, ReadableErrors};
 use crate::header::IdHeader;
 
-/// Sends the transaction ID with outbound requests: a [`Layer`] that sets the header for allowed hosts, and
+/// Sends the transaction ID with outbound requests: a `Layer` that sets the header for allowed hosts, and
 /// for no others.
 ///
 /// The layer wraps each client that takes `http::Request` (hyper-util, tower-reqwest, tonic) and, with the

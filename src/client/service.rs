@@ -32,7 +32,7 @@ pub(crate) struct Config {
     pub(crate) protected: Arc<[HeaderName]>,
 }
 
-/// Sends requests for [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), whose [`Service`] it is.
+/// Sends requests for [`InjectTransactionIdLayer`](crate::InjectTransactionIdLayer), whose `Service` it is.
 ///
 /// With the feature `reqwest`, `execute` sends a request through a `reqwest::Client`.
 pub struct InjectTransactionId<S, R = OpaqueErrors> {

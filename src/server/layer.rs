@@ -19,7 +19,7 @@ use crate::server::request::RequestHead;
 use crate::server::service::BindTransactionId;
 use crate::server::trust::Trust;
 
-/// Gives each request its transaction ID: a [`Layer`] that reads or generates the ID, binds the request
+/// Gives each request its transaction ID: a `Layer` that reads or generates the ID, binds the request
 /// to a Sentry hub of its own, and echoes the ID on the response.
 ///
 /// Put it outermost: added **last** in axum, **first** in a `ServiceBuilder`. The answer of a layer further
@@ -171,7 +171,8 @@ impl<R> BindTransactionIdLayer<R> {
     /// let layer = BindTransactionIdLayer::new().capture_failures(Failures::new());
     /// ```
     ///
-    /// The route is axum's `MatchedPath` (feature `axum`), else the path. The query is never shown.
+    /// The route is axum's `MatchedPath` (feature `axum`), else the path. The query is a part of the URL only
+    /// with the client's `send_default_pii`.
     ///
     /// # Which requests fail
     ///

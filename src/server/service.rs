@@ -20,7 +20,7 @@ use crate::server::generator::Generator;
 use crate::telemetry::inbound::Answer;
 use crate::telemetry::report::peer_id;
 
-/// Serves requests for [`BindTransactionIdLayer`](crate::BindTransactionIdLayer), whose [`Service`] it is.
+/// Serves requests for [`BindTransactionIdLayer`](crate::BindTransactionIdLayer), whose `Service` it is.
 pub struct BindTransactionId<S, R = OpaqueErrors> {
     inner: S,
     config: Arc<Config>,

@@ -30,7 +30,7 @@ pub(crate) fn hides_a_failure(event: &Event<'_>) -> bool {
 }
 
 /// The event of `error` and its sources, without the secrets of URLs that they may quote; and the
-/// type of its root, which tells one kind of trouble from another.
+/// type of its root, which distinguishes one kind of trouble from another.
 pub(crate) fn event_from(error: &(dyn Error + 'static)) -> (Event<'static>, String) {
     let mut event = sentry::event_from_error(error);
     for exception in &mut event.exception {

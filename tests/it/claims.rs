@@ -1,5 +1,5 @@
-//! What must hold of whatever arrives, as plain functions that panic where it does not: `properties`
-//! gives them what proptest makes up, and `fuzz/` what a fuzzer finds.
+//! The claims that hold for every input, as plain functions that panic if one is broken. `properties`
+//! calls them with the values of proptest, and `fuzz/` with those of a fuzzer.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub(crate) struct Lines<'a> {
     pub(crate) trusted: bool,
 }
 
-/// A generator that yields what it is told.
+/// A generator that yields the values it was given.
 #[derive(Clone)]
 struct Yields(Option<HeaderValue>);
 

@@ -55,7 +55,7 @@ fn scope(id: &str) -> TransactionIdScope {
     TransactionIdScope::new(id.parse().unwrap())
 }
 
-/// Hosts are told apart by name: every server here listens on the same address.
+/// Hosts differ by name: every server here listens on the same address.
 fn only_localhost() -> AllowedHosts {
     AllowedHosts::only(["localhost"]).unwrap()
 }
@@ -183,7 +183,7 @@ fn outside_any_request_the_call_starts_the_work_in_a_scope_of_its_own() {
         assert_eq!(sentry.take(), [("inner".to_owned(), Some(id))]);
         assert_eq!(TransactionId::current(), None);
 
-        // Only an ID that was generated here is told.
+        // The extensions hold only an ID that was generated here.
         let request = reqwest_client().get(format!("http://{address}/")).build().unwrap();
         let response = scope("known").bind(client.oneshot(request)).await.unwrap();
         assert!(response.extensions().get::<TransactionId>().is_none());
@@ -216,7 +216,7 @@ fn reqwest_forwards_the_header_on_a_redirect_unless_its_policy_stops() {
             assert_eq!(take(&first_saw), ["mine"]);
             (response.status().as_u16(), take(&other_saw))
         };
-        // Why the docs say so: reqwest's own policy hands the ID to whoever it is led to.
+        // Why the docs say so: reqwest's own policy sends the ID to every host that a redirect names.
         assert_eq!(get(reqwest::redirect::Policy::default()).await, (200, vec!["mine".to_owned()]));
         assert_eq!(get(reqwest::redirect::Policy::none()).await, (307, vec![]));
         let hosts = only_localhost();

@@ -1,12 +1,44 @@
-//! What the documents promise is there.
+//! The documents keep their promises.
 
+use std::env::consts::EXE_SUFFIX;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The code blocks of a document: the language of each, with rustdoc's attributes, and its lines.
+fn blocks(document: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(&str, Vec<&str>)> = None;
+    for line in document.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(language), None) => open = Some((language, Vec::new())),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some((_, lines))) => lines.push(line),
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block has no end");
+    blocks
+}
+
+/// The pages of the guide, as paths from the top of the repository.
+fn pages() -> Vec<String> {
+    let files = fs::read_dir(root().join("src/guide")).unwrap().map(|file| file.unwrap().path());
+    let pages = files.filter(|file| file.extension().is_some_and(|extension| extension == "md"));
+    pages.map(|page| page.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect()
+}
 
 #[test]
 fn each_test_that_security_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let security = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let security = read("SECURITY.md");
     // Between backticks, in lower case: `module::test`.
     let code = security.split('`').skip(1).step_by(2);
     let tests: Vec<_> = code
@@ -15,8 +47,122 @@ fn each_test_that_security_names_exists() {
         .collect();
     assert!(tests.len() > 10, "{tests:?}");
     for (module, test) in tests {
-        let file = fs::read_to_string(root.join("tests/it").join(format!("{module}.rs")));
+        let file = fs::read_to_string(root().join("tests/it").join(format!("{module}.rs")));
         let is_there = file.is_ok_and(|file| file.contains(&format!("fn {test}(")));
         assert!(is_there, "{module}::{test}");
     }
+}
+
+#[test]
+fn the_readme_is_short_and_shows_whole_programs() {
+    let readme = read("README.md");
+    assert!(readme.lines().count() <= 150, "{} lines", readme.lines().count());
+
+    let blocks = blocks(&readme);
+    let rust: Vec<_> = blocks.iter().filter(|(language, _)| language.starts_with("rust")).collect();
+    for (language, lines) in &rust {
+        // rustdoc compiles each block, and hides such lines from its reader.
+        let hidden = lines.iter().find(|line| line.trim() == "#" || line.trim().starts_with("# "));
+        assert_eq!(hidden, None);
+        assert!(matches!(*language, "rust" | "rust,no_run"), "{language} is not compiled");
+    }
+    let text = |lines: &[&str]| lines.join("\n");
+    assert!(rust.iter().any(|(_, lines)| {
+        let code = text(lines);
+        ["fn main()", "sentry::init(", ".hub(Hub::main())"].iter().all(|part| code.contains(part))
+    }));
+    let code: String = rust.iter().map(|(_, lines)| text(lines)).collect();
+    let dependencies = blocks.iter().find(|(language, _)| *language == "toml").unwrap();
+    for line in &dependencies.1[1..] {
+        let name = line.split_once(" =").unwrap().0.replace('-', "_");
+        assert!(code.contains(&format!("{name}::")), "no code uses {name}");
+    }
+}
+
+#[test]
+fn the_readme_shows_the_output_of_the_demo() {
+    let readme = read("README.md");
+    let blocks = blocks(&readme);
+    let (_, shown) = blocks.iter().find(|(_, lines)| lines[0].starts_with("Story ")).unwrap();
+    assert_eq!(shown.len(), 8);
+
+    let printed = demo();
+    let mut printed_shapes = printed.lines().map(shape);
+    // The README leaves lines out, and keeps the order.
+    for line in shown {
+        assert!(printed_shapes.any(|other| other == shape(line)), "no {line:?} in {printed}");
+    }
+}
+
+/// The output of `cargo run --example hotdogs -- --once`.
+fn demo() -> String {
+    // `cargo test` has built it. A nested cargo would build it anew for a sanitizer's target.
+    let tests = std::env::current_exe().unwrap();
+    let built: PathBuf = tests.ancestors().nth(2).unwrap().join("examples");
+    let built = built.join(format!("hotdogs{EXE_SUFFIX}"));
+    let mut command = if built.exists() {
+        Command::new(built)
+    } else {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["run", "--quiet", "--example", "hotdogs", "--"]).env_remove("RUSTFLAGS");
+        cargo
+    };
+    command.current_dir(root()).arg("--once").env("NO_COLOR", "1").env_remove("SENTRY_DSN");
+    let output = command.output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    printed
+}
+
+/// A line of the demo without its ID, times and ports.
+fn shape(line: &str) -> String {
+    let is_id = |word: &&str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words: Vec<_> =
+        line.split(' ').map(|word| if is_id(&word) { "ID" } else { word }).collect();
+    let mut shape = words.join(" ").replace(|c: char| c.is_ascii_digit(), "0");
+    while shape.contains("00") {
+        shape = shape.replace("00", "0");
+    }
+    shape
+}
+
+#[test]
+fn each_page_of_the_guide_is_compiled_and_short() {
+    let guide = read("src/guide/mod.rs");
+    let readme = read("README.md");
+    let pages = pages();
+    assert!(pages.len() > 10, "{pages:?}");
+    for path in pages {
+        let name = path.rsplit_once('/').unwrap().1;
+        assert!(guide.contains(&format!("include_str!(\"{name}\")")), "{name} is no module");
+        assert!(readme.contains(&path), "{path} is not in the README");
+        let page = read(&path);
+        assert!(page.starts_with("# "), "{path}");
+        assert!(page.lines().count() <= 125, "{path} has {} lines", page.lines().count());
+    }
+}
+
+#[test]
+fn links_between_documents_lead_to_files() {
+    let others =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benches/README.md"];
+    let others = others.into_iter().chain(["examples/README.md", "tests/README.md"]);
+    let mut links = 0;
+    for path in others.map(str::to_owned).chain(pages()) {
+        let document = read(&path);
+        let prose: Vec<_> = document.split("```").step_by(2).collect();
+        let prose = prose.concat();
+        let inline = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        let defined = prose.split("]: ").skip(1).filter_map(|rest| rest.split_once('\n'));
+        for (target, _) in inline.chain(defined) {
+            let file = target.split('#').next().unwrap();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let place = root().join(&path).parent().unwrap().join(file);
+            assert!(place.exists(), "{path} links to {target}");
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links}");
 }

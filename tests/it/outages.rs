@@ -1,4 +1,4 @@
-//! Sentry in trouble, and a service that is told to stop: with Sentry's own transport, over HTTP.
+//! Sentry in trouble, and a service that has to stop: with Sentry's own transport, over HTTP.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ use crate::support::{echo, get_with_ids, serve, tag, text};
 struct Received {
     /// The IDs of the events.
     ids: Vec<String>,
-    /// What the SDK told to be lost.
+    /// The losses that the SDK reported.
     lost: Lost,
 }
 
@@ -35,7 +35,7 @@ struct Received {
 type Lost = BTreeMap<String, u64>;
 
 /// The client report, which the SDK attaches to the next envelope after a loss. One that is lost
-/// itself is told once more, in the next.
+/// itself is reported once more, in the next.
 fn lost(envelope: &Envelope) -> Lost {
     let mut lost = Lost::new();
     for item in envelope.items() {
@@ -89,7 +89,7 @@ fn open() -> Gate {
     gate
 }
 
-/// Sentry's own transport, and what the newest envelope told to be lost.
+/// Sentry's own transport, and the losses that the newest envelope reported.
 struct Watched {
     transport: Arc<dyn Transport>,
     lost: Arc<Mutex<Lost>>,
@@ -149,7 +149,7 @@ impl Service {
         assert_eq!(echo(&response), id);
     }
 
-    /// What the SDK has yet to tell of its losses. It does so with an envelope, here an empty one.
+    /// Has the SDK report its remaining losses. It does so with an envelope, here an empty one.
     fn lost(&self) -> Lost {
         self.client.send_envelope(Envelope::new());
         self.lost.lock().unwrap().clone()
@@ -157,7 +157,7 @@ impl Service {
 }
 
 /// Nothing waits for a tracker: not one of the requests, which a single thread serves. And each
-/// event arrives, or is told to be lost.
+/// event arrives, or is reported as lost.
 #[test]
 fn whatever_becomes_of_the_tracker_requests_are_served_under_their_ids() {
     const ROUNDS: usize = 5;
@@ -276,7 +276,7 @@ fn what_a_full_queue_drops_is_counted_and_a_longer_queue_holds_it() {
 }
 
 /// The service of the next test, in a process of its own. The order at its end is the one that the
-/// README asks for: the server first, then Sentry's guard.
+/// guide asks for: the server first, then Sentry's guard.
 #[test]
 #[ignore = "started by the next test"]
 fn a_service_with_a_request_in_flight() {

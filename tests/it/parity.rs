@@ -276,7 +276,7 @@ fn flatten(path: &str, value: &Value, fields: &mut Fields) {
     }
 }
 
-/// The events and the transaction, each by its fields. What differs each time is told by what it equals.
+/// The events and the transaction, each by its fields. A value that differs each time is shown by the value that it equals.
 fn fields(sent: &Sent, sentry: &Sentry) -> Fields {
     let header = Hub::new_from_top(&sentry.hub).configure_scope(|scope| {
         scope.iter_trace_propagation_headers().next().map(|(_, value)| value).unwrap()

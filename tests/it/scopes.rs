@@ -21,7 +21,7 @@ fn current() -> Option<String> {
     TransactionId::current().map(|id| id.to_string())
 }
 
-/// A value that tells on each of its ways which ID is current, and panics on the one it is told to.
+/// A value that reports the current ID from each place where it runs, and panics in one of them.
 struct Witness {
     panic_in: &'static str,
 }

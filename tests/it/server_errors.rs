@@ -249,7 +249,7 @@ fn an_error_under_another_id_does_not_stand_for_the_request() {
             let seen: Vec<_> =
                 events.iter().map(|event| (text(event), tag(event, "transaction_id"))).collect();
             assert_eq!(seen, [of(inner, id), of(&mine, "mine")], "{path}");
-            // Where an ID came from is told of the ID of the request alone.
+            // Only the ID of the request has an origin.
             let tells = |event: &Event<'_>| event.contexts.contains_key("transaction_id");
             assert_eq!(tells(&events[0]), path == "/sub-request", "{path}");
             assert!(tells(&events[1]), "{path}");

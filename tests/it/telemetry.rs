@@ -1,6 +1,6 @@
 //! What carries the ID: each kind of telemetry, from each place, with and without the integration.
 //!
-//! This is the table in the docs of `TransactionIdIntegration`, cell by cell.
+//! This is the table of the guide's page `sentry`, cell by cell.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

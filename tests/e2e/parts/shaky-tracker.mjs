@@ -1,4 +1,4 @@
-// A tracker that can be told to misbehave; while it behaves, it passes everything on to Bugsink.
+// A tracker that misbehaves on request; while it behaves, it passes everything on to Bugsink.
 import { createServer, request } from 'node:http';
 
 const MISBEHAVIOUR = {

@@ -1,4 +1,4 @@
-// Bugsink: takes what Sentry's SDKs send, and tells through its API what it took.
+// Bugsink: takes the envelopes of Sentry's SDKs, and lists them through its API.
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Broken, check, eventually, same } from './check.mjs';
