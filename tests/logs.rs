@@ -7,12 +7,15 @@
 #[path = "it/support.rs"]
 mod support;
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::panic;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -27,6 +30,7 @@ use opentelemetry::Context as OtelContext;
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use sentry::integrations::panic::PanicIntegration;
 use sentry::integrations::tracing::{ErrorLayer, LogLayer, SpanLayer};
 use sentry::{ClientOptions, Hub, SentryFutureExt, User};
 use serde_json::Value;
@@ -654,5 +658,88 @@ fn a_refused_id_is_logged_inside_the_span_of_the_id_that_replaces_it() {
             (&refused.spans[..], refused.id.as_deref()),
             (&["order".to_owned()][..], Some(echo(&answer)))
         );
+    });
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+}
+
+/// The first use of something on a thread. The thread's end destroys the last of these first.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    /// The local that keeps a bound value.
+    Kept,
+    /// A scope without a span, and with it Sentry's hub.
+    Scope,
+    /// A scope with a span, and with it the locals of the subscriber.
+    Span,
+}
+
+/// Sends the ID that is current when it is dropped.
+struct Witness(Sender<Option<TransactionId>>);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.0.send(TransactionId::current()).unwrap();
+    }
+}
+
+#[test]
+fn at_the_end_of_a_thread_a_lost_subscriber_aborts_nothing() {
+    fn scope(id: &str) -> TransactionIdScope {
+        TransactionIdScope::new(id.parse().unwrap())
+    }
+    fn with_span(id: &str) -> TransactionIdScope {
+        let scope = scope(id);
+        let span = scope.run(|| tracing::info_span!("job", transaction_id = %id));
+        scope.with_span(span)
+    }
+    fn keep_to_the_end(order: &[First], witness: Witness) {
+        for first in order {
+            match first {
+                First::Kept => KEPT.with(|_| ()),
+                First::Scope => scope("first").run(|| ()),
+                First::Span => with_span("second").run(|| ()),
+            }
+        }
+        KEPT.set(Some(Box::new(with_span("kept").bind(witness))));
+    }
+    const ORDERS: [&[First]; 4] = [
+        &[First::Kept],
+        &[First::Kept, First::Scope, First::Span],
+        &[First::Scope, First::Kept, First::Span],
+        &[First::Scope, First::Span, First::Kept],
+    ];
+    support::in_child("at_the_end_of_a_thread_a_lost_subscriber_aborts_nothing", || {
+        // Sentry's panic hook uses the hub once more.
+        let options = ClientOptions::new().add_integration(PanicIntegration::default());
+        let sentry = Sentry::with_options(options.traces_sample_rate(1.0));
+        Hub::main().bind_client(sentry.hub.client());
+        for format in [Format::Text, Format::OpenTelemetry] {
+            for sentry_tracing in [SentryTracing::None, SentryTracing::New] {
+                for order in ORDERS {
+                    // Shows the case in which the child aborted.
+                    eprintln!("{format:?}, {sentry_tracing:?}, first used {order:?}");
+                    let setup = Setup {
+                        format,
+                        filter: FILTERS[0],
+                        sentry_tracing,
+                        sample_rate: 1.0,
+                        has_client: true,
+                        has_base: false,
+                    };
+                    let subscriber = setup.subscriber(&Written::default());
+                    let (dropped, is_dropped) = channel();
+                    let thread = std::thread::spawn(move || {
+                        let keep = || keep_to_the_end(order, Witness(dropped));
+                        dispatcher::with_default(&subscriber, keep);
+                    });
+                    thread.join().unwrap();
+                    let id = is_dropped.recv().unwrap();
+                    assert_eq!(id.unwrap(), "kept", "{setup:?}, {order:?}");
+                }
+            }
+        }
     });
 }

@@ -3,7 +3,10 @@
 //! A thread that ends destroys its thread-locals. `Hub::current` panics from then on, and a panic in
 //! a destructor ends the process.
 
+use std::any::Any;
 use std::cell::Cell;
+#[cfg(feature = "tracing")]
+use std::panic::AssertUnwindSafe;
 use std::panic::{self, PanicHookInfo};
 use std::sync::{Mutex, PoisonError};
 use std::{ptr, thread};
@@ -18,14 +21,13 @@ thread_local! {
     /// reverse order of their first use, and the hub was used before. (std does not promise the order;
     /// the platforms of the tests keep it.)
     static CANARY: Canary = {
-        // A subscriber has thread-locals as well, which a scope with a span needs.
-        #[cfg(feature = "tracing")]
-        drop(tracing::Span::current());
         HAS_CANARY.set(true);
         Canary
     };
 
     static IS_PROBING: Cell<bool> = const { Cell::new(false) };
+
+    static SUBSCRIBER: Cell<Subscriber> = const { Cell::new(Subscriber::NotInUse) };
 }
 
 /// Whether this thread still has a hub.
@@ -63,6 +65,43 @@ fn probe_hub() -> bool {
     is_alive
 }
 
+/// Runs `f`, which uses thread-locals of a tracing subscriber. Returns `false` if one of them is gone,
+/// since the thread ends. From then on, the subscriber is left alone on this thread.
+///
+/// A subscriber cannot be asked for its thread-locals, and makes them in any order. So the panic of such
+/// a local is caught, and the quiet hook hides it. Any other panic of the subscriber goes on.
+#[cfg(feature = "tracing")]
+pub(crate) fn has_subscriber(f: impl FnOnce()) -> bool {
+    let before = SUBSCRIBER.get();
+    if before == Subscriber::Gone {
+        return false;
+    }
+    SUBSCRIBER.set(Subscriber::InUse);
+    let result = panic::catch_unwind(AssertUnwindSafe(f));
+    let is_gone = result.as_ref().is_err_and(|panic| is_of_lost_local(&**panic));
+    SUBSCRIBER.set(if is_gone { Subscriber::Gone } else { before });
+    match result {
+        Err(panic) if !is_gone => panic::resume_unwind(panic),
+        _ => !is_gone,
+    }
+}
+
+/// What is known of the subscriber on a thread.
+#[derive(Clone, Copy, PartialEq)]
+enum Subscriber {
+    NotInUse,
+    #[cfg(feature = "tracing")]
+    InUse,
+    #[cfg(feature = "tracing")]
+    Gone,
+}
+
+/// Whether a panic is that of `LocalKey::with` on a thread-local that is gone.
+fn is_of_lost_local(panic: &(dyn Any + Send)) -> bool {
+    let text = panic.downcast_ref::<String>();
+    text.is_some_and(|text| text.starts_with("cannot access a Thread Local Storage value"))
+}
+
 /// Puts the quiet hook around all others, unless it is there: Sentry's may have been installed since.
 fn wrap_panic_hook() {
     static OURS: Mutex<usize> = Mutex::new(0);
@@ -70,7 +109,9 @@ fn wrap_panic_hook() {
     let mut hook = panic::take_hook();
     if address(&hook) != *ours {
         hook = Box::new(move |info| {
-            if !IS_PROBING.get() {
+            let is_hidden = IS_PROBING.get()
+                || SUBSCRIBER.get() != Subscriber::NotInUse && is_of_lost_local(info.payload());
+            if !is_hidden {
                 hook(info);
             }
         });

@@ -69,12 +69,8 @@ impl<'a> Entered<'a> {
             return Self { place: None, hub: None, has_span: false };
         };
         let Work { hub, span, .. } = slot.work();
-        // The thread-locals of a subscriber may be gone by then as well.
         let can_switch = (hub.is_some() || span.is_some()) && hub_is_alive();
-        let has_span = can_switch && span.is_some();
-        if has_span {
-            span.enter();
-        }
+        let has_span = can_switch && span.enter();
         let hub = hub.as_ref().filter(|_| can_switch);
         let hub = hub.map(|hub| HubSwitchGuard::new(Arc::clone(hub)));
         swap_current(place);

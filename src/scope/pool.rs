@@ -91,7 +91,7 @@ impl Work {
     #[cold]
     fn end_under_hub(&mut self) {
         let _hub = self.hub.clone().filter(|_| hub_is_alive()).map(HubSwitchGuard::new);
-        self.span = ScopeSpan::default();
+        self.span.end();
         if let Some(performance) = self.performance.take() {
             performance.finish(&self.record, self.options.sends_pii);
         }

@@ -4,6 +4,12 @@
 //! that a span is entered; below the scope's own hub, such a fork cannot take anything along that a
 //! handler sets on it.
 
+#[cfg(feature = "tracing")]
+use std::mem;
+
+#[cfg(feature = "tracing")]
+use crate::scope::alive::has_subscriber;
+
 /// The span of a scope, if it has one.
 #[derive(Clone, Default)]
 pub(crate) struct ScopeSpan {
@@ -21,10 +27,19 @@ impl ScopeSpan {
         self.span.is_some()
     }
 
-    /// To be followed by [`exit`](Self::exit) on the same thread.
-    pub(crate) fn enter(&self) {
-        if let Some(span) = &self.span {
-            span.with_subscriber(|(id, dispatch)| dispatch.enter(id));
+    /// Enters the span, if there is one. Returns whether [`exit`](Self::exit) has to follow on this
+    /// thread.
+    pub(crate) fn enter(&self) -> bool {
+        let entered = self.span.as_ref().and_then(|span| {
+            span.with_subscriber(|(id, dispatch)| has_subscriber(|| dispatch.enter(id)))
+        });
+        entered == Some(true)
+    }
+
+    /// Drops the handle, which ends the span if it is the last.
+    pub(crate) fn end(&mut self) {
+        if !has_subscriber(|| self.span = None) {
+            mem::forget(self.span.take());
         }
     }
 
@@ -42,7 +57,11 @@ impl ScopeSpan {
         false
     }
 
-    pub(crate) fn enter(&self) {}
+    pub(crate) fn enter(&self) -> bool {
+        false
+    }
 
     pub(crate) fn exit(&self) {}
+
+    pub(crate) fn end(&mut self) {}
 }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -215,6 +216,20 @@ pub(crate) fn each_way(
             tell(sentry, &way, layer).await;
         });
     }
+}
+
+/// Runs `story` in a child process, as the test named `test`. Fails if the child aborts or fails.
+pub(crate) fn in_child(test: &str, story: impl FnOnce()) {
+    const IS_CHILD: &str = "TRANSACTION_ID_IS_CHILD";
+    if std::env::var_os(IS_CHILD).is_some() {
+        return story();
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let child = child.args(["--exact", test, "--nocapture"]).env(IS_CHILD, "").output().unwrap();
+    let stdout = String::from_utf8_lossy(&child.stdout);
+    let stderr = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{}\n{stdout}\n{stderr}", child.status);
+    assert!(stdout.contains("1 passed"), "there is no test {test}:\n{stdout}");
 }
 
 pub(crate) fn text(event: &Event<'_>) -> String {

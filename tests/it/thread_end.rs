@@ -7,7 +7,6 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::pending;
-use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -22,24 +21,17 @@ use tower_transaction_id::{
     TransactionId, TransactionIdScope,
 };
 
-use crate::support::{Never, Sentry, capture, tag};
+use crate::support::{Never, Sentry, capture, in_child, tag};
 
 /// Runs `story` in a child process, where `Hub::main` has the client of the [`Sentry`]. Fails if the
 /// child aborts or fails.
 fn survives(test: &str, story: impl FnOnce(&Sentry)) {
-    const IS_CHILD: &str = "TRANSACTION_ID_IS_CHILD";
-    if std::env::var_os(IS_CHILD).is_some() {
+    in_child(test, || {
         let options = ClientOptions::new().traces_sample_rate(1.0);
         let sentry = Sentry::with_options(options.add_integration(PanicIntegration::default()));
         Hub::main().bind_client(sentry.hub.client());
-        return story(&sentry);
-    }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    let child = child.args(["--exact", test, "--nocapture"]).env(IS_CHILD, "").output().unwrap();
-    let stdout = String::from_utf8_lossy(&child.stdout);
-    let stderr = String::from_utf8_lossy(&child.stderr);
-    assert!(child.status.success(), "{}\n{stdout}\n{stderr}", child.status);
-    assert!(stdout.contains("1 passed"), "there is no test {test}:\n{stdout}");
+        story(&sentry);
+    });
 }
 
 thread_local! {
