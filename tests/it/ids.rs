@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tower_transaction_id::{
@@ -203,4 +203,35 @@ fn generators_of_ones_own_and_of_tower_http_are_held_to_the_rules() {
         assert_eq!((ids[2].len(), ids[3].len()), (32, 32));
         assert_eq!(ids[4], "count-5");
     });
+}
+
+#[test]
+fn an_id_is_serialised_as_its_text_and_read_by_its_rules() {
+    let id: TransactionId = "Order:7/b".parse().unwrap();
+    let json = serde_json::to_string(&id).unwrap();
+    assert_eq!(json, r#""Order:7/b""#);
+    // Borrowed, owned, with an escape, and from a reader.
+    assert_eq!(serde_json::from_str::<TransactionId>(&json).unwrap(), id);
+    let value = serde_json::to_value(&id).unwrap();
+    assert_eq!(serde_json::from_value::<TransactionId>(value).unwrap(), id);
+    assert_eq!(serde_json::from_str::<TransactionId>(r#""Order:7\u002fb""#).unwrap(), id);
+    assert_eq!(serde_json::from_reader::<_, TransactionId>(json.as_bytes()).unwrap(), id);
+    // Also as a key, and where there may be none.
+    let orders = BTreeMap::from([(id.clone(), Some(id.clone())), ("8".parse().unwrap(), None)]);
+    let json = serde_json::to_string(&orders).unwrap();
+    assert_eq!(json, r#"{"8":null,"Order:7/b":"Order:7/b"}"#);
+    let read: BTreeMap<TransactionId, Option<TransactionId>> = serde_json::from_str(&json).unwrap();
+    assert_eq!(read, orders);
+
+    for refused in ["", "secret value", "secret..secret", "secret://secret", "0-0", "Undefined"] {
+        let why = refused.parse::<TransactionId>().unwrap_err().to_string();
+        let value = serde_json::Value::from(refused);
+        let error = serde_json::from_value::<TransactionId>(value).unwrap_err().to_string();
+        assert_eq!(error, why);
+        let json = serde_json::to_string(refused).unwrap();
+        let error = serde_json::from_str::<TransactionId>(&json).unwrap_err().to_string();
+        assert!(error.starts_with(&why) && !error.contains("secret"), "{error}");
+    }
+    let error = serde_json::from_str::<TransactionId>("7").unwrap_err().to_string();
+    assert!(error.contains("expected a transaction ID"), "{error}");
 }
