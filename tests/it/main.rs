@@ -16,6 +16,7 @@ mod ids;
 mod middleware;
 mod model;
 mod nested;
+mod notices;
 mod outages;
 mod parity;
 mod peers;

@@ -1,0 +1,184 @@
+//! What the layers log about a setup that cannot work, or that may surprise, and how often.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use sentry::{ClientOptions, Hub, SentryFutureExt};
+use sentry_tower::{NewSentryLayer, SentryHttpLayer};
+use tower::{ServiceBuilder, ServiceExt};
+use tower_transaction_id::{
+    AllowedHosts, BindTransactionIdLayer, InjectTransactionIdLayer, TransactionIdScope,
+};
+
+use crate::support::{Never, printed, story, story_with};
+
+/// The lines of this crate on this thread that contain `part`.
+fn said(part: &str) -> Vec<String> {
+    let printed = printed();
+    let lines = printed.lines().filter(|line| line.contains(" tower_transaction_id::"));
+    lines.filter(|line| line.contains(part)).map(str::to_owned).collect()
+}
+
+/// The one line that contains `part`.
+#[track_caller]
+fn said_once(level: &str, part: &str) -> String {
+    let lines = said(part);
+    assert_eq!(lines.len(), 1, "{part:?} in {}", printed());
+    assert!(lines[0].contains(&format!(" {level} ")), "{lines:?}");
+    lines[0].clone()
+}
+
+fn no_client() -> Arc<Hub> {
+    Arc::new(Hub::new(None, Arc::default()))
+}
+
+async fn answers(_: Request<Body>) -> Result<Response<Body>, Never> {
+    Ok(Response::new(Body::empty()))
+}
+
+fn order() -> Request<Body> {
+    Request::post("/orders").body(Body::empty()).unwrap()
+}
+
+/// Serves three requests, on clones of one service.
+async fn serve_three(layer: &BindTransactionIdLayer) {
+    let service = ServiceBuilder::new().layer(layer.clone()).service_fn(answers);
+    for _ in 0..3 {
+        service.clone().oneshot(order()).await.unwrap();
+    }
+}
+
+/// Sends three requests to `uri` through clones of one client.
+async fn send_three(hosts: &AllowedHosts, uri: &str, id: Option<&str>) {
+    let layer = InjectTransactionIdLayer::new(hosts.clone());
+    let client = ServiceBuilder::new().layer(layer).service_fn(answers);
+    for _ in 0..3 {
+        let mut request = Request::get(uri);
+        if let Some(id) = id {
+            request = request.header("x-transaction-id", id);
+        }
+        client.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    }
+}
+
+#[test]
+fn without_a_client_each_layer_says_once_that_nothing_is_tagged() {
+    const PART: &str = "nothing is tagged";
+    story(|sentry| async move {
+        let layer = BindTransactionIdLayer::new();
+        serve_three(&layer).await;
+        assert!(said(PART).is_empty(), "there is a client");
+
+        let hub = no_client();
+        for expected in 1..=2 {
+            let layer = BindTransactionIdLayer::new();
+            for _ in 0..2 {
+                serve_three(&layer).bind_hub(hub.clone()).await;
+            }
+            assert_eq!(said(PART).len(), expected);
+        }
+        assert!(said(PART)[0].contains(" DEBUG "), "{}", printed());
+        // A base has a client wherever the request is served.
+        let with_base = layer.hub(&sentry.hub);
+        serve_three(&with_base).bind_hub(hub).await;
+        assert_eq!(said(PART).len(), 2);
+    });
+}
+
+#[test]
+fn a_base_without_a_client_is_a_warning_that_names_the_fix() {
+    story(|_| async {
+        // To have no DSN is an operator's choice.
+        let disabled = Hub::new(Some(Arc::new(ClientOptions::new().into())), Arc::default());
+        serve_three(&BindTransactionIdLayer::new().hub(Arc::new(disabled))).await;
+        assert!(said("base hub").is_empty(), "{}", printed());
+
+        let layer = BindTransactionIdLayer::new().hub(no_client());
+        serve_three(&layer).await;
+        serve_three(&layer).await;
+        assert!(said_once("WARN", "base hub").contains("call sentry::init first"));
+    });
+}
+
+#[test]
+fn a_sentry_layer_outside_of_a_base_is_a_warning() {
+    const PART: &str = "a Sentry span is active outside";
+    let options = || ClientOptions::new().traces_sample_rate(1.0);
+    story_with(options(), |sentry| async move {
+        let (with_base, without) =
+            (BindTransactionIdLayer::new().hub(&sentry.hub), BindTransactionIdLayer::new());
+        let outside = |layer: BindTransactionIdLayer| {
+            // One by one, as in most services: axum calls a layer inside of another when it is polled,
+            // and then there is a span.
+            Router::new()
+                .fallback(async || ())
+                .layer(layer)
+                .layer(SentryHttpLayer::new().enable_transaction())
+                .layer(NewSentryLayer::new_from_top())
+        };
+        // Inside, and without a base, whose fork has the span, there is nothing wrong.
+        let inside = ServiceBuilder::new()
+            .layer(with_base.clone())
+            .layer(SentryHttpLayer::new().enable_transaction())
+            .service_fn(answers);
+        let forked = outside(without);
+        for _ in 0..3 {
+            inside.clone().oneshot(order()).await.unwrap();
+            forked.clone().oneshot(order()).await.unwrap();
+        }
+        assert!(said(PART).is_empty(), "{}", printed());
+
+        let wrong = outside(with_base);
+        for _ in 0..3 {
+            wrong.clone().oneshot(order()).await.unwrap();
+        }
+        said_once("WARN", PART);
+    });
+}
+
+#[test]
+fn a_list_of_hosts_around_a_client_without_hosts_is_a_warning() {
+    const PART: &str = "names no host";
+    story(|_| async {
+        send_three(&AllowedHosts::any(), "/a.B/C", None).await;
+        assert!(said(PART).is_empty(), "{}", printed());
+        let list = AllowedHosts::only(["kitchen.internal"]).unwrap();
+        send_three(&list, "/a.B/C", None).await;
+        send_three(&list, "/a.B/C", None).await;
+        assert!(said_once("WARN", PART).contains("AllowedHosts::any()"));
+        // Of another client, it is news.
+        send_three(&AllowedHosts::only(["grill.internal"]).unwrap(), "/a.B/C", None).await;
+        assert_eq!(said(PART).len(), 2);
+    });
+}
+
+#[test]
+fn a_host_that_is_not_on_the_list_and_a_generated_id_are_said_for_each_call() {
+    story(|_| async {
+        let list = AllowedHosts::only(["kitchen.internal"]).unwrap();
+        send_three(&list, "http://stranger.test/a?secret", Some("<secret>")).await;
+        let lines = said("not on the list");
+        assert_eq!(lines.len(), 3, "{}", printed());
+        for line in &lines {
+            assert!(line.contains(" DEBUG ") && line.contains("host=\"stranger.test\""), "{line}");
+        }
+        assert!(said("no current transaction ID").is_empty(), "to a stranger, none is generated");
+
+        // A refused value is replaced, and its own text is nowhere.
+        for id in [None, Some("<secret>")] {
+            send_three(&list, "http://kitchen.internal/a?secret", id).await;
+        }
+        let lines = said("no current transaction ID");
+        assert_eq!(lines.len(), 6, "{}", printed());
+        assert!(lines.iter().all(|line| line.contains(" DEBUG ")), "{lines:?}");
+
+        // Neither a current ID nor one of the caller's own is worth a line.
+        let scope = TransactionIdScope::new("mine".parse().unwrap());
+        scope.bind(async { send_three(&list, "http://kitchen.internal/", None).await }).await;
+        send_three(&list, "http://kitchen.internal/", Some("by-hand")).await;
+        assert_eq!(said("").len(), 9, "{}", printed());
+        assert!(!printed().contains("secret"), "{}", printed());
+    });
+}
