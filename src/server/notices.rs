@@ -27,7 +27,7 @@ impl Notices {
             // At debug level: to have no client is a choice in tests and on a developer's machine.
             if !self.no_client.load(Relaxed) && !self.no_client.swap(true, Relaxed) {
                 tracing::debug!(
-                    "no Sentry client is bound to the hub of this crate's version of sentry, so \
+                    "no enabled Sentry client is bound to the hub of this crate's version of sentry, so \
                      nothing is tagged"
                 );
             }
