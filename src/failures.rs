@@ -91,6 +91,11 @@ impl fmt::Debug for Failures {
     }
 }
 
+/// The gRPC code in the head of a response, if it is one of gRPC without a body.
+pub(crate) fn grpc_answer(headers: &HeaderMap) -> Option<i32> {
+    if is_grpc(headers) { grpc_code(headers) } else { None }
+}
+
 pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<i32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::{HeaderMap, Method, StatusCode};
 use sentry::{Hub, Span};
 
-use crate::failures::{Failures, grpc_code, is_grpc};
+use crate::failures::{Failures, grpc_answer};
 use crate::header::IdHeader;
 use crate::scope::alive::hub_is_alive;
 use crate::scope::current_scope;
@@ -87,7 +87,7 @@ impl OutboundCall {
     }
 
     pub(crate) fn responded(&mut self, status: StatusCode, headers: &HeaderMap) {
-        let grpc = if is_grpc(headers) { grpc_code(headers) } else { None };
+        let grpc = grpc_answer(headers);
         self.end(Outcome::Answered(status, grpc));
         let Some(watch) = &self.failures else { return };
         let fails = watch.rules.has_status(status);

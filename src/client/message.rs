@@ -29,6 +29,7 @@ pub trait ClientResponse: sealed::Response {}
 // the message above.
 impl<B> ClientRequest for http::Request<B> {}
 impl<B> ClientResponse for http::Response<B> {}
+
 pub(crate) mod sealed {
     use super::{Extensions, HeaderMap, Method, StatusCode, Target};
 

@@ -153,9 +153,7 @@ impl TransactionIdScope {
     fn fork_for_rest() -> Option<Self> {
         let Some(current) = current_scope() else { return Self::of_current_hub() };
         let mut fork = current.fork_onto_current();
-        if let Some(slot) = Arc::get_mut(&mut fork.0) {
-            slot.work_mut().rest_of = Some(current.0);
-        }
+        fork.work_mut().rest_of = Some(current.0);
         Some(fork)
     }
 

@@ -3,9 +3,7 @@
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use crate::scope::record::{IncomingTrace, RecordOptions, RecordedHeaders, RequestRecord, Route};
-
-static SENTRY_TRACE: HeaderName = HeaderName::from_static("sentry-trace");
-static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+use crate::telemetry::trace::{BAGGAGE, SENTRY_TRACE};
 
 /// Shows all of a request but its body: to [`Trust::when`](crate::Trust::when), to a
 /// [`MakeTransactionId`](crate::MakeTransactionId) and to the maker of a span.

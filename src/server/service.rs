@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::TransactionId;
-use crate::failures::{Failures, OpaqueErrors, ReadErrors, grpc_code, is_grpc};
+use crate::failures::{Failures, OpaqueErrors, ReadErrors, grpc_answer, is_grpc};
 use crate::header::IdHeader;
 use crate::scope::TransactionIdScope;
 use crate::scope::in_scope::InScope;
@@ -185,8 +185,7 @@ where
 fn measure_head<B>(response: &Response<B>, scope: &TransactionIdScope) -> Option<Measured> {
     let performance = scope.work().performance.as_ref()?;
     let (status, headers) = (response.status(), response.headers());
-    let grpc = if is_grpc(headers) { grpc_code(headers) } else { None };
-    performance.answered(status, grpc);
+    performance.answered(status, grpc_answer(headers));
     // Of such a response, servers send the head alone, and drop the body unseen.
     let request = scope.work().record.request.as_ref();
     if request.is_some_and(|request| request.method == Method::HEAD)

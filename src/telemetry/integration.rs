@@ -54,10 +54,7 @@ impl Integration for TransactionIdIntegration {
                 let replaced = log.trace_id.and_then(|trace_id| work.replace_fallback(trace_id));
                 log.trace_id = replaced.or(log.trace_id);
             }
-            match &own {
-                Some(own) => own(log),
-                None => Some(log),
-            }
+            pass_on(own.as_deref(), log)
         }));
         let own = options.before_send_metric.take();
         options.before_send_metric = Some(Arc::new(move |mut metric| {
@@ -67,17 +64,11 @@ impl Integration for TransactionIdIntegration {
                 metric.attributes.entry(key).or_insert_with(|| work.id().as_str().into());
                 metric.trace_id = work.replace_fallback(metric.trace_id).unwrap_or(metric.trace_id);
             }
-            match &own {
-                Some(own) => own(metric),
-                None => Some(metric),
-            }
+            pass_on(own.as_deref(), metric)
         }));
         let own = options.before_send.take();
         options.before_send = Some(Arc::new(move |event| {
-            let event = match &own {
-                Some(own) => own(event)?,
-                None => event,
-            };
+            let event = pass_on(own.as_deref(), event)?;
             if let Some(slot) = current_slot() {
                 slot.note(&event);
             }
@@ -99,5 +90,13 @@ impl Integration for TransactionIdIntegration {
             slot.complete(&mut event, options);
         }
         Some(event)
+    }
+}
+
+/// Has the user's own callback decide on `item`, if there is one.
+fn pass_on<T>(own: Option<&(dyn Fn(T) -> Option<T> + Send + Sync)>, item: T) -> Option<T> {
+    match own {
+        Some(own) => own(item),
+        None => Some(item),
     }
 }

@@ -18,6 +18,10 @@ use crate::scope::record::{IncomingTrace, Trace};
 
 const TRACE: &str = "trace";
 
+/// The headers that name the trace of a request.
+pub(crate) static SENTRY_TRACE: HeaderName = HeaderName::from_static("sentry-trace");
+pub(crate) static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
 impl Work {
     /// The trace of the work: that of a caller that is trusted, or one of its own.
     pub(crate) fn trace(&self, client: Option<&Client>) -> Trace {
@@ -114,22 +118,20 @@ impl OutboundTrace {
     /// Adds the headers, unless the caller continues a trace by itself. Members of `baggage` that are
     /// there stay, and if one is Sentry's, none is added.
     pub(crate) fn set(self, headers: &mut HeaderMap) {
-        const SENTRY_TRACE: HeaderName = HeaderName::from_static("sentry-trace");
-        const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
-        if headers.contains_key(SENTRY_TRACE) || headers.contains_key("traceparent") {
+        if headers.contains_key(&SENTRY_TRACE) || headers.contains_key("traceparent") {
             return;
         }
         if let Ok(value) = self.sentry_trace.try_into() {
-            let _ = headers.try_insert(SENTRY_TRACE, value);
+            let _ = headers.try_insert(&SENTRY_TRACE, value);
         }
         let is_described = headers
-            .get_all(BAGGAGE)
+            .get_all(&BAGGAGE)
             .iter()
             .any(|line| line.to_str().is_ok_and(|line| line.split(',').any(is_sentrys)));
         if !is_described
             && let Some(value) = self.baggage.and_then(|members| members.try_into().ok())
         {
-            let _ = headers.try_append(BAGGAGE, value);
+            let _ = headers.try_append(&BAGGAGE, value);
         }
     }
 }
@@ -139,28 +141,22 @@ fn current_hub() -> Option<Arc<Hub>> {
 }
 
 impl IncomingTrace {
-    /// The value of `sentry-trace` as Sentry's SDK understands it: of several lines, the last valid
-    /// one, without any text after the sampling decision. `None` if `client` does not continue the
-    /// trace.
-    pub(crate) fn header(&self, client: &Client) -> Option<String> {
-        let lines = self.sentry_trace.iter().filter_map(|line| line.to_str().ok());
-        let context =
-            TracePropagationContext::try_from_headers(lines.map(|line| ("sentry-trace", line)));
-        let context = context.ok().filter(|_| self.may_be_continued(client.options()))?;
-        Some(context.sentry_trace_header())
-    }
-
     /// The headers as Sentry's SDK takes them.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let sentry_trace = self.sentry_trace.iter().map(|line| ("sentry-trace", line));
-        let baggage = self.baggage.iter().map(|line| ("baggage", line));
+        let sentry_trace = self.sentry_trace.iter().map(|line| (SENTRY_TRACE.as_str(), line));
+        let baggage = self.baggage.iter().map(|line| (BAGGAGE.as_str(), line));
         sentry_trace.chain(baggage).filter_map(|(name, line)| Some((name, line.to_str().ok()?)))
     }
 
-    /// The next step of the trace, if `client` continues it.
+    /// The next step of the trace, if `client` continues it. Of several lines of `sentry-trace`, the
+    /// last valid one counts, as for Sentry's SDK.
     fn next(&self, client: &Client) -> Option<Trace> {
+        if !self.may_be_continued(client.options()) {
+            return None;
+        }
+        let context = TracePropagationContext::try_from_headers(self.pairs()).ok()?;
         // The SDK shows the parts of a trace only as this text.
-        let header = self.header(client)?;
+        let header = context.sentry_trace_header();
         let mut ids = header.split('-');
         Some(Trace {
             trace_id: ids.next()?.parse().ok()?,

@@ -429,15 +429,17 @@ const OF_THE_ID: &[Difference] = &[
     },
 ];
 
+const NAMED_BY_ROUTE: Difference = Difference {
+    cases: &[],
+    fields: &["event.transaction"],
+    with_pii: None,
+    peer: None,
+    ours: ANY,
+    reason: "An event is named after the route of its request, so that it can be found by that.",
+};
+
 const OURS: &[Difference] = &[
-    Difference {
-        cases: &[],
-        fields: &["event.transaction"],
-        with_pii: None,
-        peer: None,
-        ours: ANY,
-        reason: "An event is named after the route of its request, so that it can be found by that.",
-    },
+    NAMED_BY_ROUTE,
     Difference {
         cases: &[],
         fields: &["event.request.headers.*", "transaction.request.headers.*"],
@@ -631,14 +633,7 @@ const OURS: &[Difference] = &[
 ];
 
 const PEER_INSIDE: &[Difference] = &[
-    Difference {
-        cases: &[],
-        fields: &["event.transaction"],
-        with_pii: None,
-        peer: None,
-        ours: ANY,
-        reason: "An event is named after the route of its request, so that it can be found by that.",
-    },
+    NAMED_BY_ROUTE,
     Difference {
         cases: &[],
         fields: &["event.request.headers.*"],
