@@ -613,6 +613,26 @@ fn requests_that_use_the_same_memory_show_their_own_calls_and_headers() {
 }
 
 #[test]
+fn an_event_below_two_hubs_that_complete_it_shows_each_call_once() {
+    async fn handler() {
+        // The hub of the request has the event processor, and so has a scope that is opened on a fork.
+        let fork = Arc::new(Hub::new_from_top(Hub::current()));
+        let job = Hub::run(fork, || TransactionIdScope::new("a-job".parse().unwrap()));
+        let work = async {
+            call("/once").await;
+            capture("of the job");
+        };
+        job.bind(work).await;
+    }
+    each_way(ClientOptions::new, async |sentry, way, layer| {
+        let app = Router::new().route("/orders/{place}", post(handler)).layer(layer);
+        send(&app, "one").await;
+        let [event] = &sentry.take_events()[..] else { panic!("{way}") };
+        assert_eq!(trail(event), ["/once"], "{way}");
+    });
+}
+
+#[test]
 fn an_open_stream_keeps_no_buffer_of_its_request() {
     each_way(ClientOptions::new, async |_, way, layer| {
         let handler = async move || {
