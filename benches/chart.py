@@ -8,14 +8,11 @@ HERE = Path(__file__).parent
 CASES = {
     "generate, on": "ID generated, Sentry on",
     "read, on": "ID read, Sentry on",
-    "generate, off": "ID generated, Sentry off",
-    "read, off": "ID read, Sentry off",
 }
 VARIANTS = {
     "peer": ("NewSentry + SentryHttp + SetRequestId + PropagateRequestId + tag", "#b9b4c4"),
-    "lite": ("the same without SentryHttp", "#8f879f"),
-    "ours": ("BindTransactionIdLayer", "#e8833a"),
-    "ours+base": ("BindTransactionIdLayer with .hub(base)", "#c4501b"),
+    "full+default": ("BindTransactionIdLayer, which records and reports as well", "#e8833a"),
+    "full": ("the same with .hub(base)", "#c4501b"),
 }
 LEFT, TOP, WIDTH, BAR, GAP = 170, 96, 560, 15, 16
 
