@@ -81,16 +81,20 @@ impl<B: Body> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        let polled = this.inner.as_mut().poll_frame(cx);
-        if polled.is_pending() {
-            if !*this.is_unshared {
-                // A stream may stay open for hours, and must not keep the headers of its request.
-                *this.is_unshared = this.inner.unshare();
+        match this.inner.as_mut().poll_frame(cx) {
+            Poll::Pending => {
+                if !*this.is_unshared {
+                    // A stream may stay open for hours, and must not keep the headers of its request.
+                    *this.is_unshared = this.inner.unshare();
+                }
+                Poll::Pending
             }
-        } else if *this.is_watched {
-            watch(this.inner.as_ref(), this.failures, this.measured, &polled);
+            Poll::Ready(frame) if *this.is_watched => {
+                let body = this.inner.as_ref();
+                Poll::Ready(watch::<B>(body, this.failures, this.measured, frame))
+            }
+            Poll::Ready(frame) => Poll::Ready(frame),
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -110,7 +114,7 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+type FrameOrEnd<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
 
 /// The part of a body that a server has yet to take.
 pub(crate) struct Measured {
@@ -135,24 +139,27 @@ impl Measured {
 /// Takes note of the end of the body, and of the status in its trailers, for the performance
 /// transaction and for the report of the request. After the trailers, and after the last byte of a
 /// known length, servers drop a body without a further poll.
+///
+/// The frame is moved in and out: a reference to it would have each frame of a body that is not watched
+/// copied once more.
 #[cold]
 fn watch<B: Body>(
     body: Pin<&InScope<B>>,
     failures: &mut Option<Failures>,
     measured: &mut Option<Measured>,
-    polled: &Polled<B>,
-) {
-    let Some(scope) = body.scope() else { return };
+    frame: FrameOrEnd<B>,
+) -> FrameOrEnd<B> {
+    let Some(scope) = body.scope() else { return frame };
     let performance = scope.work().performance.as_deref();
-    let mut is_end = matches!(polled, Poll::Ready(None));
-    match polled {
-        Poll::Pending | Poll::Ready(None) => {}
-        Poll::Ready(Some(Err(_))) => {
+    let mut is_end = frame.is_none();
+    match &frame {
+        None => {}
+        Some(Err(_)) => {
             if let Some(performance) = performance {
                 performance.failed();
             }
         }
-        Poll::Ready(Some(Ok(frame))) => {
+        Some(Ok(frame)) => {
             if let Some(trailers) = frame.trailers_ref() {
                 is_end = true;
                 if let (Some(performance), Some(code)) = (performance, grpc_code(trailers)) {
@@ -169,4 +176,5 @@ fn watch<B: Body>(
     if is_end && let Some(performance) = performance {
         performance.end();
     }
+    frame
 }
