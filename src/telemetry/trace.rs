@@ -141,11 +141,13 @@ fn current_hub() -> Option<Arc<Hub>> {
 }
 
 impl IncomingTrace {
-    /// The headers as Sentry's SDK takes them.
+    /// The headers as Sentry's SDK takes them, without those that are malformed in spite of the SDK.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let sentry_trace = self.sentry_trace.iter().map(|line| (SENTRY_TRACE.as_str(), line));
-        let baggage = self.baggage.iter().map(|line| (BAGGAGE.as_str(), line));
-        sentry_trace.chain(baggage).filter_map(|(name, line)| Some((name, line.to_str().ok()?)))
+        let sentry_trace = self.sentry_trace.iter().filter_map(|line| line.to_str().ok());
+        let sentry_trace = sentry_trace.filter(|line| !names_nothing(line));
+        let baggage = self.baggage.iter().filter_map(|line| line.to_str().ok());
+        let sentry_trace = sentry_trace.map(|line| (SENTRY_TRACE.as_str(), line));
+        sentry_trace.chain(baggage.map(|line| (BAGGAGE.as_str(), line)))
     }
 
     /// The next step of the trace, if `client` continues it. Of several lines of `sentry-trace`, the
@@ -166,10 +168,14 @@ impl IncomingTrace {
     }
 
     /// Sentry's members of the baggage, byte for byte. Those of other vendors are not ours to send.
+    /// A malformed member counts as absent, and so do all members that are longer than
+    /// [`MAX_BAGGAGE`] together.
     fn sentry_members(&self) -> Option<String> {
+        let members = self.members().map(str::trim);
         let members: Vec<&str> =
-            self.members().map(str::trim).filter(|member| is_sentrys(member)).collect();
-        (!members.is_empty()).then(|| members.join(","))
+            members.filter(|member| is_sentrys(member) && is_well_formed(member)).collect();
+        let members = members.join(",");
+        (1..=MAX_BAGGAGE).contains(&members.len()).then_some(members)
     }
 
     fn members(&self) -> impl Iterator<Item = &str> {
@@ -192,6 +198,31 @@ impl IncomingTrace {
             (Some(_), None) | (None, Some(_)) => !options.strict_trace_continuation,
         }
     }
+}
+
+/// Whether a `sentry-trace` has a trace or a span of zeros only. The SDK continues such a trace, and
+/// Sentry replaces its ID.
+fn names_nothing(sentry_trace: &str) -> bool {
+    let is_nil = |id: &str| id.bytes().all(|digit| digit == b'0');
+    sentry_trace.trim().split('-').take(2).any(is_nil)
+}
+
+/// The longest baggage in bytes that everybody has to pass on
+/// ([W3C Baggage, limits](https://www.w3.org/TR/baggage/#limits)).
+const MAX_BAGGAGE: usize = 8192;
+
+/// Whether a member of a baggage has a key and a value of the
+/// [bytes that the W3C allows](https://www.w3.org/TR/baggage/#definition).
+fn is_well_formed(member: &str) -> bool {
+    let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_value = |byte: u8| byte.is_ascii_graphic() && !b"\",\\".contains(&byte);
+    member.split_once('=').is_some_and(|(key, value)| {
+        let (key, value) = (key.trim_end(), value.trim_start());
+        // Properties may have spaces around their semicolons.
+        let value_is_valid =
+            value.bytes().all(|byte| is_value(byte) || matches!(byte, b' ' | b'\t'));
+        key != "sentry-" && key.bytes().all(is_key) && value_is_valid
+    })
 }
 
 /// Whether a member of a baggage is Sentry's.
