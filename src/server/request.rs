@@ -62,40 +62,47 @@ impl RequestRecord {
         let lines = |name: &HeaderName| headers.get_all(name).iter().cloned().collect();
         let trace =
             || IncomingTrace { sentry_trace: lines(&SENTRY_TRACE), baggage: lines(&BAGGAGE) };
+        let (headers, has_trace) = if options.sends_pii {
+            (RecordedHeaders::All(Box::new(headers.clone())), has_trace(request))
+        } else {
+            let (few, has_trace) = few(headers);
+            (RecordedHeaders::Few(few), has_trace)
+        };
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            headers: if options.sends_pii {
-                RecordedHeaders::All(Box::new(headers.clone()))
-            } else {
-                RecordedHeaders::Few(few(headers))
-            },
+            headers,
             route: matched_route(request),
-            incoming_trace: (trusts_caller && has_trace(request)).then(|| Box::new(trace())),
+            incoming_trace: (trusts_caller && has_trace).then(|| Box::new(trace())),
             is_shown,
         }
     }
 }
 
-/// The first value of each of [`RecordedHeaders::NAMES`].
-fn few(headers: &HeaderMap) -> [Option<HeaderValue>; 4] {
-    // Up to some twenty headers, a walk through all of them is quicker than four look-ups.
+/// The first value of each of [`RecordedHeaders::NAMES`], and whether there is a trace.
+fn few(headers: &HeaderMap) -> ([Option<HeaderValue>; 4], bool) {
+    // Up to some twenty headers, a walk through all of them is quicker than five look-ups.
     if headers.keys_len() > 20 {
-        return RecordedHeaders::NAMES.each_ref().map(|name| headers.get(name).cloned());
+        let values = RecordedHeaders::NAMES.each_ref().map(|name| headers.get(name).cloned());
+        return (values, headers.contains_key(&SENTRY_TRACE));
     }
     let mut values = [const { None }; 4];
+    let mut has_trace = false;
     for (name, value) in headers {
         let at = match *name {
             header::HOST => 0,
             header::USER_AGENT => 1,
             header::CONTENT_TYPE => 2,
             header::CONTENT_LENGTH => 3,
-            _ => continue,
+            _ => {
+                has_trace |= *name == SENTRY_TRACE;
+                continue;
+            }
         };
         let place: &mut Option<HeaderValue> = &mut values[at];
         place.get_or_insert_with(|| value.clone());
     }
-    values
+    (values, has_trace)
 }
 
 pub(crate) fn has_trace<B>(request: &Request<B>) -> bool {
