@@ -143,10 +143,10 @@ impl Config {
         let scope = id.as_ref().filter(|_| is_generated).map(|id| {
             let opening = Opening {
                 origin: Some(Origin::Generated(None)),
-                header: Some(self.header.clone()),
+                header: Some(&self.header),
                 ..Opening::default()
             };
-            TransactionIdScope::open(id.clone(), opening)
+            TransactionIdScope::open(id.clone(), opening, || false)
         });
         let mut record = None;
         let inner = InScope::start(scope, || {

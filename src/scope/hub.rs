@@ -102,11 +102,15 @@ impl BaseHub {
 
 /// A fork of the current hub, where it has an enabled client. `completes_events` has its events
 /// completed from the record; without the integration, this takes an event processor.
-pub(crate) fn fork_current(completes_events: bool, tags: &Tags<'_>) -> Option<ScopeHub> {
+pub(crate) fn fork_current(
+    completes_events: impl FnOnce() -> bool,
+    tags: &Tags<'_>,
+) -> Option<ScopeHub> {
     if !hub_is_alive() {
         return None;
     }
     Hub::with_active(|current| {
+        let completes_events = completes_events();
         let inherits = completes_events
             && with_current(|work| {
                 work.completes_events.load(Relaxed)

@@ -75,12 +75,10 @@ pub(crate) struct Opening<'a> {
     /// The origin of the hub; else the current hub.
     pub(crate) base: Option<&'a BaseHub>,
     pub(crate) origin: Option<Origin>,
-    pub(crate) header: Option<IdHeader>,
+    pub(crate) header: Option<&'a IdHeader>,
     pub(crate) trusts_caller: bool,
     /// A valid ID that was not trusted.
     pub(crate) upstream: Option<TransactionId>,
-    /// Whether events are completed from the record from the start.
-    pub(crate) completes_events: bool,
 }
 
 impl TransactionIdScope {
@@ -90,7 +88,7 @@ impl TransactionIdScope {
     /// If no span is active, the events of the scope are in a trace of its own.
     #[must_use]
     pub fn new(id: TransactionId) -> Self {
-        Self::open(id, Opening { completes_events: true, ..Opening::default() })
+        Self::open(id, Opening::default(), || true)
     }
 
     /// Forks the current scope for a task that belongs to the current work.
@@ -144,7 +142,7 @@ impl TransactionIdScope {
         // Without a hub of its own, the scope leaves Sentry alone.
         self.fork_with(|tags| {
             self.hub()?;
-            fork_current(true, tags)
+            fork_current(|| true, tags)
         })
     }
 
@@ -183,8 +181,14 @@ impl TransactionIdScope {
         Self(slot)
     }
 
-    pub(crate) fn open(id: TransactionId, opening: Opening<'_>) -> Self {
-        let Opening { base, origin, header, trusts_caller, upstream, completes_events } = opening;
+    /// `completes_events` decides whether events are completed from the record from the start. It is
+    /// asked only where that is not settled by the hub.
+    pub(crate) fn open(
+        id: TransactionId,
+        opening: Opening<'_>,
+        completes_events: impl FnOnce() -> bool,
+    ) -> Self {
+        let Opening { base, origin, header, trusts_caller, upstream } = opening;
         let mut slot = Slot::take(base.map(BaseHub::key));
         let unique = Arc::get_mut(&mut slot).expect("a slot from the pool is unique");
         let tags = Tags { id: &id, upstream, is_fork: false };
@@ -194,7 +198,7 @@ impl TransactionIdScope {
         };
         let work = unique.work_mut();
         work.open(id, hub);
-        (work.header, work.trusts_caller) = (header, trusts_caller);
+        (work.header, work.trusts_caller) = (header.cloned(), trusts_caller);
         work.record.origin = origin;
         Self(slot)
     }

@@ -1,5 +1,6 @@
 //! Decides on the ID of a request, and opens its scope.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use http::Request;
@@ -118,22 +119,21 @@ impl Config {
         upstream: Option<TransactionId>,
     ) -> TransactionIdScope {
         // The record has the trace of the caller, which the events of the request and its calls are in.
-        let records = self.records_request
-            || self.measures
-            || self.failures.is_some()
-            || (trusts_caller && has_trace(request));
-        let mut scope = TransactionIdScope::open(
-            id,
-            Opening {
-                base: self.base.as_deref(),
-                origin: Some(origin),
-                header: Some(self.header.clone()),
-                trusts_caller,
-                upstream,
-                completes_events: records,
-            },
-        );
-        if records && scope.hub().is_some() {
+        let records = LazyCell::new(|| {
+            self.records_request
+                || self.measures
+                || self.failures.is_some()
+                || (trusts_caller && has_trace(request))
+        });
+        let opening = Opening {
+            base: self.base.as_deref(),
+            origin: Some(origin),
+            header: Some(&self.header),
+            trusts_caller,
+            upstream,
+        };
+        let mut scope = TransactionIdScope::open(id, opening, || *records);
+        if scope.hub().is_some() && *records {
             let options = scope.work().options;
             let record = RequestRecord::of(request, options, trusts_caller, self.records_request);
             scope.work_mut().record.request = Some(record);
