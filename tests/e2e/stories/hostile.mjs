@@ -1,7 +1,7 @@
 // A header that nobody's program would send. The order is served all the same, under an ID that
 // was generated for it.
-import { connect } from 'node:net';
-import { check, matches, same } from '../parts/check.mjs';
+import { orderByHand } from '../parts/by-hand.mjs';
+import { matches, same } from '../parts/check.mjs';
 import { FAILED, SERVED } from '../parts/shop.mjs';
 
 export const about = 'hostile headers';
@@ -36,7 +36,7 @@ export async function tell(stage) {
   same('IDs that were generated twice', generated.length - new Set(generated).size, 0);
   for (const id of generated) await stage.project.story(id, SERVICES);
 
-  const { status, echoed } = await orderByHand(shop, 'artisanal', [LONGEST]);
+  const { status, echoed } = await orderByHand(shop.url, 'artisanal', headers([LONGEST]));
   same('the longest ID: status and echo', [status, echoed], [FAILED, [LONGEST]]);
   await stage.project.story(LONGEST, SERVICES);
   return [
@@ -47,9 +47,9 @@ export async function tell(stage) {
 
 // One order that can be had, and one that cannot: its ID.
 async function refused(shop, what, lines) {
-  const served = await orderByHand(shop, 'classic', lines);
+  const served = await orderByHand(shop.url, 'classic', headers(lines));
   same(`${what}: the status of an order that can be had`, served.status, SERVED);
-  const failed = await orderByHand(shop, 'artisanal', lines);
+  const failed = await orderByHand(shop.url, 'artisanal', headers(lines));
   same(`${what}: the status of an order that cannot`, failed.status, FAILED);
   for (const { echoed } of [served, failed]) {
     same(`${what}: the number of IDs in the answer`, echoed.length, 1);
@@ -58,29 +58,6 @@ async function refused(shop, what, lines) {
   return failed.echoed[0];
 }
 
-// A request as typed, since no client would send it.
-async function orderByHand(shop, dog, ids) {
-  const { hostname, port } = new URL(shop.url);
-  const body = JSON.stringify({ dog });
-  const head = [
-    'POST /orders HTTP/1.1',
-    `Host: ${hostname}:${port}`,
-    'Connection: close',
-    'Content-Type: application/json',
-    `Content-Length: ${body.length}`,
-    ...ids.map((id) => `X-Transaction-ID: ${id}`),
-  ];
-  const answer = await new Promise((answered, failed) => {
-    let text = '';
-    const socket = connect(port, hostname, () => socket.write(`${head.join('\r\n')}\r\n\r\n${body}`));
-    socket.setEncoding('latin1').setTimeout(20_000, () => socket.destroy(new Error('no answer')));
-    socket.on('data', (more) => { text += more; });
-    socket.once('error', failed);
-    socket.once('end', () => answered(text));
-  });
-  const [start, ...headers] = answer.split('\r\n\r\n')[0].split('\r\n');
-  check(start.startsWith('HTTP/1.1 '), `not an answer: ${start}`);
-  const lines = headers.map((line) => line.split(/: (.*)/s));
-  const echoed = lines.filter(([name]) => name.toLowerCase() === 'x-transaction-id');
-  return { status: Number(start.split(' ')[1]), echoed: echoed.map(([, value]) => value) };
+function headers(ids) {
+  return ids.map((id) => `X-Transaction-ID: ${id}`);
 }
