@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Browser } from './parts/browser.mjs';
-import { buildDemo } from './parts/cargo.mjs';
+import { buildExample } from './parts/cargo.mjs';
 import { Broken, pause } from './parts/check.mjs';
 import { parse } from './parts/options.mjs';
 import { isStopping, leftBehind, stopAll } from './parts/processes.mjs';
@@ -22,11 +22,12 @@ import * as outage from './stories/outage.mjs';
 import * as overlap from './stories/overlap.mjs';
 import * as page from './stories/page.mjs';
 import * as panic from './stories/panic.mjs';
+import * as traces from './stories/traces.mjs';
 
 // In the order in which they are told. The normaliser comes last: it looks at what the others left.
 const STORIES = {
-  page, nginx, node, chain, origins, overlap, hostile, outage, panic, 'closed-tab': closedTab,
-  normaliser,
+  page, nginx, node, chain, traces, origins, overlap, hostile, outage, panic,
+  'closed-tab': closedTab, normaliser,
 };
 const LONGEST_STORY = 600;
 
@@ -79,7 +80,7 @@ async function tellAll({ only, screenshots, folder }) {
   mkdirSync(screenshots, { recursive: true });
   let started = Date.now();
   console.log('building the demo and the tests');
-  const demo = await buildDemo(folder, root);
+  const demo = await buildExample(folder, root, 'hotdogs');
   for (const name of only) await STORIES[name].prepare?.({ folder, root });
   console.log(`built in ${seconds(started)} s`);
 

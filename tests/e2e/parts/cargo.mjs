@@ -2,16 +2,16 @@
 import { Broken } from './check.mjs';
 import { start } from './processes.mjs';
 
-// The program of the demo.
-export async function buildDemo(folder, root) {
+// The program of an example, such as the demo.
+export async function buildExample(folder, root, name) {
   const output = await cargo(folder, root, [
-    'build', '--example', 'hotdogs', '--message-format=json-render-diagnostics',
+    'build', '--example', name, '--message-format=json-render-diagnostics',
   ]);
   const messages = output.split('\n').filter((line) => line.startsWith('{')).map(JSON.parse);
   const built = messages.find(
-    ({ target, executable }) => executable && target.name === 'hotdogs',
+    ({ target, executable }) => executable && target.name === name,
   );
-  if (!built) throw new Broken('cargo built no example "hotdogs"');
+  if (!built) throw new Broken(`cargo built no example "${name}"`);
   return built.executable;
 }
 

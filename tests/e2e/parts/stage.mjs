@@ -1,5 +1,6 @@
 // What a story has at hand. What it opens here is closed when it is told.
 import { join } from 'node:path';
+import { startLink } from './link.mjs';
 import { startNode } from './node.mjs';
 import { openKitchen, openShop } from './shop.mjs';
 
@@ -27,8 +28,12 @@ export class Stage {
     return this.closing(await openKitchen(this.#log('kitchen'), this.demo, this.#own()));
   }
 
-  async node(name, { next } = {}) {
-    return this.closing(await startNode(name, this.e2e, { ...this.#own(), next }));
+  async node(name, { next, page } = {}) {
+    return this.closing(await startNode(name, this.e2e, { ...this.#own(), next, page }));
+  }
+
+  async link(name, program, { next, trust }) {
+    return this.closing(await startLink(name, program, { ...this.#own(), next, trust }));
   }
 
   screenshot(page, name) {

@@ -4,12 +4,22 @@
 // - a kitchen where nobody comes after it,
 // - a front, or a link of a chain, where the environment names who does ($NEXT, a URL).
 //
-// It does not echo the ID: the guide's services do not.
+// It does not echo the ID: the guide's services do not. A front may serve a page as well, whose script
+// is the file $PAGE.
 import * as Sentry from '@sentry/node';
 import express from 'express';
 
-const next = process.env.NEXT;
+const { NEXT: next, PAGE: page, SENTRY_DSN: dsn } = process.env;
 const app = express();
+
+if (page) {
+  // The page continues the trace of the request for it.
+  app.get('/', (_request, response) => {
+    response.send(`<!doctype html><title>Shop</title><meta name="dsn" content="${dsn}">
+      ${Sentry.getTraceMetaTags()}<script type="module" src="/page.js"></script>`);
+  });
+  app.get('/page.js', (_request, response) => response.sendFile(page, { dotfiles: 'allow' }));
+}
 
 app.use((request, response, proceed) => {
   // Who issues the request generates the ID.

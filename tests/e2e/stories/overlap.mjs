@@ -41,7 +41,7 @@ export async function tell(stage) {
 }
 
 // However slow the hand that orders: no order leaves the browser before all of them were placed.
-async function holdUntilAllAreSent(page, count) {
+export async function holdUntilAllAreSent(page, count) {
   let sent = 0;
   let release;
   const all = new Promise((released) => { release = released; });
