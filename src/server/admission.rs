@@ -142,12 +142,47 @@ impl Config {
             }
         }
         #[cfg(feature = "tracing")]
-        self.notices.look_at(&scope, self.base.is_some());
+        self.notices.look_at(&scope);
         #[cfg(feature = "tracing")]
         if let Some(make_span) = &self.make_span {
             scope.make_span(|id| make_span(RequestHead::of(request), id));
         }
         scope
+    }
+
+    /// The look that the request of `scope` needs.
+    #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self))]
+    pub(crate) fn look_around(&self, scope: Option<&TransactionIdScope>) -> LookAround {
+        #[cfg(feature = "tracing")]
+        if let Some(scope) = scope
+            && self.base.is_some()
+            && scope.work().options.traces
+            && self.notices.is_looking()
+        {
+            return LookAround { notices: Some(Arc::clone(&self.notices)) };
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = scope;
+        LookAround::default()
+    }
+}
+
+/// A look, at the first poll of a request, for another layer of Sentry's around this one.
+#[derive(Default)]
+pub(crate) struct LookAround {
+    // `None` for all but the first requests of a layer.
+    #[cfg(feature = "tracing")]
+    notices: Option<Arc<Notices>>,
+}
+
+#[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self))]
+impl LookAround {
+    #[inline]
+    pub(crate) fn once(&mut self) {
+        #[cfg(feature = "tracing")]
+        if let Some(notices) = self.notices.take() {
+            notices.look_around();
+        }
     }
 }
 

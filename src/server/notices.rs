@@ -22,25 +22,34 @@ pub(crate) struct Notices {
 
 impl Notices {
     /// Looks at a request whose scope was just opened, and not entered yet.
-    pub(crate) fn look_at(&self, scope: &TransactionIdScope, has_base: bool) {
-        if scope.hub().is_none() {
-            // At debug level: to have no client is a choice in tests and on a developer's machine.
-            if !self.no_client.load(Relaxed) && !self.no_client.swap(true, Relaxed) {
-                tracing::debug!(
-                    "no enabled Sentry client is bound to the hub of this crate's version of sentry, so \
-                     nothing is tagged"
-                );
-            }
-        } else if has_base && scope.work().options.traces && self.looks.load(Relaxed) < LOOKS {
-            self.look_for_outer_layer();
+    pub(crate) fn look_at(&self, scope: &TransactionIdScope) {
+        // At debug level: to have no client is a choice in tests and on a developer's machine.
+        if scope.hub().is_none()
+            && !self.no_client.load(Relaxed)
+            && !self.no_client.swap(true, Relaxed)
+        {
+            tracing::debug!(
+                "no enabled Sentry client is bound to the hub of this crate's version of sentry, so \
+                 nothing is tagged"
+            );
         }
     }
 
+    /// Whether another layer of Sentry's around this one would still be news.
+    pub(crate) fn is_looking(&self) -> bool {
+        self.looks.load(Relaxed) < LOOKS
+    }
+
+    /// Looks around a request that is polled for the first time, before its scope is entered: its own
+    /// hub does not show the span. A layer such as `SentryHttpLayer` has none while the request is made.
     #[cold]
-    fn look_for_outer_layer(&self) {
-        self.looks.fetch_add(1, Relaxed);
-        if hub_is_alive() && span_of(Hub::current()).is_some() {
-            self.looks.store(LOOKS, Relaxed);
+    pub(crate) fn look_around(&self) {
+        if !self.is_looking() {
+            return;
+        }
+        if !hub_is_alive() || span_of(Hub::current()).is_none() {
+            self.looks.fetch_add(1, Relaxed);
+        } else if self.looks.swap(LOOKS, Relaxed) < LOOKS {
             tracing::warn!(
                 "a Sentry span is active outside of BindTransactionIdLayer, whose hub does not have \
                  it: put the other Sentry layer inside, or remove it"

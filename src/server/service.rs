@@ -14,7 +14,7 @@ use crate::failures::{Failures, OpaqueErrors, ReadErrors, grpc_answer, is_grpc};
 use crate::header::IdHeader;
 use crate::scope::TransactionIdScope;
 use crate::scope::in_scope::InScope;
-use crate::server::admission::{Admission, Config, log_refusal};
+use crate::server::admission::{Admission, Config, LookAround, log_refusal};
 use crate::server::body::{Measured, ResponseBody};
 use crate::server::generator::Generator;
 use crate::telemetry::inbound::Answer;
@@ -93,6 +93,7 @@ where
         let is_http2 = request.version() == Version::HTTP_2;
         let failures = self.config.failures.as_ref().filter(|_| in_sentry);
         let makes_spans = scope.as_ref().is_some_and(|scope| scope.work().options.traces);
+        let look_around = self.config.look_around(scope.as_ref());
         let looks_left = if failures.is_some() && makes_spans { LOOKS } else { 0 };
         BindResponseFuture {
             failures: failures.cloned(),
@@ -106,6 +107,7 @@ where
             is_http2,
             kept,
             errors: self.errors,
+            look_around,
             looks_left,
         }
     }
@@ -125,6 +127,7 @@ pin_project! {
         kept: Option<Box<TransactionId>>,
         failures: Option<Failures>,
         errors: R,
+        look_around: LookAround,
         looks_left: u8,
     }
 }
@@ -144,6 +147,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        this.look_around.once();
         let Poll::Ready((result, scope)) = this.inner.as_mut().poll_with_scope(cx) else {
             // A layer such as `SentryHttpLayer` takes its span off the scope before there is a
             // response. A look takes a fork of the hub: not where there can be no span, and not at

@@ -7,7 +7,7 @@ use axum::body::Body;
 use http::{Request, Response};
 use sentry::{ClientOptions, Hub, SentryFutureExt};
 use sentry_tower::{NewSentryLayer, SentryHttpLayer};
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_transaction_id::{
     AllowedHosts, BindTransactionIdLayer, InjectTransactionIdLayer, TransactionIdScope,
 };
@@ -102,39 +102,43 @@ fn a_base_without_a_client_is_a_warning_that_names_the_fix() {
     });
 }
 
+/// Serves three requests.
+async fn serve(service: impl Service<Request<Body>, Error = Never> + Clone) {
+    for _ in 0..3 {
+        drop(service.clone().oneshot(order()).await);
+    }
+}
+
 #[test]
 fn a_sentry_layer_outside_of_a_base_is_a_warning() {
     const PART: &str = "a Sentry span is active outside";
     let options = || ClientOptions::new().traces_sample_rate(1.0);
-    story_with(options(), |sentry| async move {
-        let (with_base, without) =
-            (BindTransactionIdLayer::new().hub(&sentry.hub), BindTransactionIdLayer::new());
-        let outside = |layer: BindTransactionIdLayer| {
-            // One by one, as in most services: axum calls a layer inside of another when it is polled,
-            // and then there is a span.
-            Router::new()
-                .fallback(async || ())
-                .layer(layer)
-                .layer(SentryHttpLayer::new().enable_transaction())
-                .layer(NewSentryLayer::new_from_top())
-        };
-        // Inside, and without a base, whose fork has the span, there is nothing wrong.
-        let inside = ServiceBuilder::new()
-            .layer(with_base.clone())
+    let sentrys = || {
+        ServiceBuilder::new()
+            .layer(NewSentryLayer::new_from_top())
             .layer(SentryHttpLayer::new().enable_transaction())
-            .service_fn(answers);
-        let forked = outside(without);
-        for _ in 0..3 {
-            inside.clone().oneshot(order()).await.unwrap();
-            forked.clone().oneshot(order()).await.unwrap();
-        }
+    };
+    story_with(options(), |sentry| async move {
+        let with_base = || BindTransactionIdLayer::new().hub(&sentry.hub);
+        // Nothing is wrong inside, nor outside of a fork, which has the span.
+        let inside = ServiceBuilder::new().layer(with_base()).layer(sentrys());
+        serve(inside.clone().service_fn(answers)).await;
+        serve(Router::new().fallback(async || ()).layer(inside)).await;
+        let forked = Router::new().fallback(async || ()).layer(BindTransactionIdLayer::new());
+        serve(forked.layer(sentrys())).await;
         assert!(said(PART).is_empty(), "{}", printed());
 
-        let wrong = outside(with_base);
-        for _ in 0..3 {
-            wrong.clone().oneshot(order()).await.unwrap();
-        }
+        // Of one builder: the layers outside have no span yet when they call the layer inside.
+        let builder = || ServiceBuilder::new().layer(sentrys()).layer(with_base());
+        serve(builder().service_fn(answers)).await;
         said_once("WARN", PART);
+        serve(Router::new().fallback(async || ()).layer(builder())).await;
+        assert_eq!(said(PART).len(), 2);
+        // One by one: axum calls a layer inside of another when it is polled, and then there is a span.
+        let one_by_one = Router::new().fallback(async || ()).layer(with_base()).layer(sentrys());
+        serve(one_by_one.clone()).await;
+        serve(one_by_one).await;
+        assert_eq!(said(PART).len(), 3, "{}", printed());
     });
 }
 
