@@ -80,19 +80,20 @@ fn merge_breadcrumbs(
 fn origin_context(origin: Origin) -> Context {
     let mut context = Map::new();
     let mut set = |key: &str, value: Value| context.insert(key.to_owned(), value);
-    match origin {
-        Origin::Inbound => set("source", "inbound".into()),
-        Origin::Generated(_) => set("source", "generated".into()),
+    let (source, refusal) = match origin {
+        Origin::Inbound => ("inbound", None),
+        Origin::Generated(refusal) => ("generated", refusal),
     };
-    match origin {
-        Origin::Generated(Some(Refusal::Invalid(why))) => {
+    set("source", source.into());
+    match refusal {
+        Some(Refusal::Invalid(why)) => {
             set("refused", why.rule().to_string().into());
             set("refused_length", why.value_len().into());
         }
-        Origin::Generated(Some(Refusal::Untrusted)) => {
+        Some(Refusal::Untrusted) => {
             set("refused", "not trusted".into());
         }
-        Origin::Inbound | Origin::Generated(None) => {}
+        None => {}
     }
     Context::Other(context)
 }
