@@ -16,8 +16,7 @@ impl Slot {
     /// to other work.
     pub(crate) fn complete(&self, event: &mut Event<'static>, options: &ClientOptions) {
         let work @ Work { record, .. } = self.work();
-        let id = work.id();
-        if event.tags.get(TransactionId::TAG).is_some_and(|tag| *id != tag.as_str()) {
+        if work.has_tag_of(event) == Some(false) {
             return;
         }
         if let Some(request) = record.request.as_ref().filter(|request| request.is_shown) {
@@ -38,9 +37,7 @@ impl Slot {
     /// is not of the request itself, so that it does not stand for the request's failure.
     pub(crate) fn note(&self, event: &Event<'_>) {
         let work = self.work();
-        let is_ours =
-            event.tags.get(TransactionId::TAG).is_some_and(|tag| *work.id() == tag.as_str());
-        if !is_ours || !hides_a_failure(event) {
+        if work.has_tag_of(event) != Some(true) || !hides_a_failure(event) {
             return;
         }
         work.record.note_report();
@@ -49,6 +46,13 @@ impl Slot {
             request.record.note_report();
             rest_of = request.rest_of.as_ref();
         }
+    }
+}
+
+impl Work {
+    /// Whether the tag of `event` is the ID of the scope. `None` for an event without the tag.
+    fn has_tag_of(&self, event: &Event<'_>) -> Option<bool> {
+        event.tags.get(TransactionId::TAG).map(|tag| *self.id() == tag.as_str())
     }
 }
 
