@@ -53,8 +53,8 @@
 //! | `reqwest-middleware` | the client layer as a `Middleware` |
 //! | `serde` | `TransactionId` as text |
 //!
-//! This version works with sentry 0.49, tower-http 0.7, axum 0.8 and reqwest 0.13. **With another version of
-//! sentry a service compiles and tags nothing**, unless it calls
+//! This version works with sentry 0.49, tower-http 0.7, axum 0.8, reqwest 0.13 and reqwest-middleware 0.5.
+//! **With another version of sentry a service compiles and tags nothing**, unless it calls
 //! [`hub(Hub::main())`](BindTransactionIdLayer::hub), which then does not compile.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
