@@ -7,6 +7,7 @@ use http::StatusCode;
 use sentry::protocol::SpanStatus;
 use sentry::{Transaction, TransactionContext};
 
+use crate::random;
 use crate::scope::TransactionIdScope;
 use crate::scope::record::{Performance, Record};
 use crate::telemetry::request::{full_name, protocol_request};
@@ -26,7 +27,7 @@ impl TransactionIdScope {
         let name = full_name(request);
         let context = match request.incoming_trace.as_deref() {
             Some(trace) => TransactionContext::continue_from_headers(&name, OP, trace.pairs()),
-            None => TransactionContext::new(&name, OP),
+            None => TransactionContext::new_with_trace_id(&name, OP, random::bytes().into()),
         };
         let transaction = hub.start_transaction(context);
         hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));

@@ -5,18 +5,17 @@ use sentry::utils::is_sensitive_header;
 
 use crate::scope::record::{RecordedHeaders, RequestRecord, Target};
 use crate::telemetry::report::known_method;
+use crate::telemetry::urls::url_at;
 #[cfg(feature = "reqwest")]
 use crate::telemetry::urls::without_secrets;
-use crate::telemetry::urls::{without_query, without_user};
 
 const FILTERED: &str = "[Filtered]";
 
 /// The request as an event shows it. Only with `sends_pii` does it have the query and all headers.
 pub(crate) fn protocol_request(request: &RequestRecord, sends_pii: bool) -> Request {
-    let url = url(request);
     Request {
-        method: Some(request.method.to_string()),
-        url: if sends_pii { url } else { url.map(without_query) },
+        method: Some(request.method.as_str().to_owned()),
+        url: url(request, sends_pii),
         headers: headers(&request.headers),
         ..Request::default()
     }
@@ -24,13 +23,13 @@ pub(crate) fn protocol_request(request: &RequestRecord, sends_pii: bool) -> Requ
 
 /// The method and the route, if it is known: the name of a transaction.
 pub(crate) fn route_name(request: &RequestRecord) -> Option<String> {
-    route(request).map(|route| format!("{} {route}", known_method(&request.method)))
+    route(request).map(|route| [known_method(&request.method), " ", route].concat())
 }
 
 /// The method and the route; where the route is not known, the path.
 pub(crate) fn full_name(request: &RequestRecord) -> String {
     let place = route(request).unwrap_or(request.uri.path());
-    format!("{} {place}", known_method(&request.method))
+    [known_method(&request.method), " ", place].concat()
 }
 
 #[cfg(feature = "axum")]
@@ -44,14 +43,13 @@ fn route(request: &RequestRecord) -> Option<&str> {
 }
 
 /// The URL as far as the request names it. Behind a proxy the scheme is a guess.
-fn url(request: &RequestRecord) -> Option<Url> {
+fn url(request: &RequestRecord, with_query: bool) -> Option<Url> {
     let authority = match request.uri.authority() {
         Some(authority) => authority.as_str(),
         None => host(&request.headers)?,
     };
     let scheme = request.uri.scheme_str().unwrap_or("http");
-    let path = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    without_user(format!("{scheme}://{authority}{path}").parse().ok()?)
+    url_at(scheme, authority, request.uri.path(), request.uri.query().filter(|_| with_query))
 }
 
 fn host(headers: &RecordedHeaders) -> Option<&str> {
@@ -65,28 +63,36 @@ fn host(headers: &RecordedHeaders) -> Option<&str> {
 fn headers(headers: &RecordedHeaders) -> Map<String, String> {
     let text = |value: &http::HeaderValue| {
         if value.is_sensitive() {
-            FILTERED.to_owned()
-        } else {
-            String::from_utf8_lossy(value.as_bytes()).into_owned()
+            return FILTERED.to_owned();
+        }
+        match std::str::from_utf8(value.as_bytes()) {
+            Ok(text) => text.to_owned(),
+            Err(_) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
         }
     };
     match headers {
-        RecordedHeaders::Few(values) => RecordedHeaders::NAMES
-            .iter()
-            .zip(values)
-            .filter_map(|(name, value)| Some((name.to_string(), text(value.as_ref()?))))
-            // A host may come with a user and a password, as in a URL.
-            .map(|(name, value)| match value.rsplit_once('@') {
-                Some((_, host)) if name == "host" => (name, host.to_owned()),
-                _ => (name, value),
-            })
-            .collect(),
+        RecordedHeaders::Few(values) => {
+            // One by one: to collect a map takes a vector and a sort.
+            let mut headers = Map::new();
+            for (name, value) in RecordedHeaders::NAMES.iter().zip(values) {
+                let Some(value) = value else { continue };
+                let mut value = text(value);
+                // A host may come with a user and a password, as in a URL.
+                if *name == http::header::HOST
+                    && let Some(at) = value.bytes().rposition(|byte| byte == b'@')
+                {
+                    value.drain(..=at);
+                }
+                headers.insert(name.as_str().to_owned(), value);
+            }
+            headers
+        }
         RecordedHeaders::All(headers) => headers
             .iter()
             .map(|(name, value)| {
                 let is_secret = is_sensitive_header(name.as_str());
                 let value = if is_secret { FILTERED.to_owned() } else { text(value) };
-                (name.to_string(), value)
+                (name.as_str().to_owned(), value)
             })
             .collect(),
     }

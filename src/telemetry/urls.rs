@@ -1,6 +1,63 @@
 //! URLs without the secrets that they may hold.
 
+use std::cell::RefCell;
+
 use sentry::protocol::Url;
+
+/// The length of the longest authority that is kept: that of a domain name and a port.
+const KEPT_AUTHORITY: usize = 259;
+
+/// The URL of a host, without a path.
+struct Origin {
+    scheme: String,
+    authority: String,
+    url: Url,
+}
+
+thread_local! {
+    /// The origin that was parsed last. The requests of a server name few hosts, and to parse one takes
+    /// longer than all the rest of a rendered request.
+    static LAST_ORIGIN: RefCell<Option<Origin>> = const { RefCell::new(None) };
+}
+
+/// The URL of these parts, without user and password; `None` where it names no host.
+pub(crate) fn url_at(
+    scheme: &str,
+    authority: &str,
+    path: &str,
+    query: Option<&str>,
+) -> Option<Url> {
+    let mut url = kept_origin(scheme, authority).or_else(|| parsed_origin(scheme, authority))?;
+    url.set_path(path);
+    if query.is_some() {
+        url.set_query(query);
+    }
+    Some(url)
+}
+
+fn kept_origin(scheme: &str, authority: &str) -> Option<Url> {
+    // While a thread ends, the origin may be gone.
+    let kept = LAST_ORIGIN.try_with(|last| {
+        let last = last.borrow();
+        let same = |last: &&Origin| last.authority == authority && last.scheme == scheme;
+        last.as_ref().filter(same).map(|last| last.url.clone())
+    });
+    kept.ok().flatten()
+}
+
+fn parsed_origin(scheme: &str, authority: &str) -> Option<Url> {
+    let url = [scheme, "://", authority].concat().parse().ok()?;
+    // An authority out of a header may be followed by anything.
+    let mut url = without_secrets(url)?;
+    url.set_path("");
+    // One with a password is not kept beyond its request.
+    if authority.len() <= KEPT_AUTHORITY && !authority.contains('@') {
+        let (scheme, authority) = (scheme.to_owned(), authority.to_owned());
+        let origin = Origin { scheme, authority, url: url.clone() };
+        let _ = LAST_ORIGIN.try_with(|last| last.replace(Some(origin)));
+    }
+    Some(url)
+}
 
 /// Without user, password, query and fragment; `None` where it names no host.
 pub(crate) fn without_secrets(url: Url) -> Option<Url> {

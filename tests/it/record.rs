@@ -198,6 +198,9 @@ fn over_a_socket_the_url_comes_from_the_host_and_nothing_else() {
             for (host, expected) in [
                 ("shop.test:8080", Some("http://shop.test:8080/orders/handler")),
                 ("alice:secret@shop.test", Some("http://shop.test/orders/handler")),
+                ("other.test", Some("http://other.test/orders/handler")),
+                ("shop.test:8080", Some("http://shop.test:8080/orders/handler")),
+                ("shop.test/else?where#else", Some("http://shop.test/orders/handler")),
                 ("not a host", None),
             ] {
                 let head = format!(
