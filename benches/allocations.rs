@@ -16,6 +16,7 @@ fn main() {
     let _sentry = sentry_client::init();
     let cases: Vec<Case> = Case::MAIN.into_iter().chain(Case::SIX).chain(Case::MORE).collect();
     report::print("allocations", &cases, |_, subject| allocations(COUNTING, subject));
+    report::print_transactions("allocations", |_, subject| allocations(COUNTING, subject));
     memory("Memory of a request whose handler waits: bytes over bare", &Case::WAITING);
     memory("Memory of an open streaming response: bytes over bare", &Case::STREAMS);
 }

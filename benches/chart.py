@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws the first table of `overhead` in benches/README.md: benches/overhead.svg."""
+"""Draws the tables of the server in `overhead` of benches/README.md: benches/overhead.svg."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,15 @@ HERE = Path(__file__).parent
 CASES = {
     "generate, on": "ID generated, Sentry on",
     "read, on": "ID read, Sentry on",
+    "transactions, rate 1.0": "Transactions, all sent",
+    "transactions, rate 0.01": "Transactions, 1 in 100 sent",
 }
 VARIANTS = {
     "peer": ("NewSentry + SentryHttp + SetRequestId + PropagateRequestId + tag", "#b9b4c4"),
     "full+default": ("BindTransactionIdLayer, which records and reports as well", "#e8833a"),
     "full": ("the same with .hub(base)", "#c4501b"),
 }
-LEFT, TOP, WIDTH, BAR, GAP = 170, 96, 560, 15, 16
+LEFT, TOP, WIDTH, BAR, GAP = 190, 96, 560, 15, 16
 
 
 def read() -> dict[str, dict[str, float]]:
@@ -27,12 +29,15 @@ def read() -> dict[str, dict[str, float]]:
         for line in part[1].splitlines()
         if line.startswith("|")
     ]
-    head = rows[0]
-    found = {row[0]: row for row in rows}
-    return {
-        case: {variant: float(found[case][head.index(variant)]) for variant in VARIANTS}
-        for case in CASES
-    }
+    found: dict[str, dict[str, float]] = {}
+    head: list[str] = []
+    for row in rows:
+        # Each table has a head of its own, and a case is a row of one table.
+        if "bare" in row:
+            head = row
+        elif row[0] in CASES:
+            found[row[0]] = {variant: float(row[head.index(variant)]) for variant in VARIANTS}
+    return {case: found[case] for case in CASES}
 
 
 def main() -> None:

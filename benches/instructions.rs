@@ -31,5 +31,6 @@ fn print(mut measure: impl report::Measure) {
     let frames = [Case::FRAMES_ON, Case::FRAMES_OFF];
     let cases: Vec<Case> = Case::MAIN.into_iter().chain(Case::SIX).chain(frames).collect();
     report::print("instructions", &cases, &mut measure);
+    report::print_transactions("instructions", &mut measure);
     report::print_http2("instructions", measure);
 }

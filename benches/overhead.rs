@@ -15,11 +15,13 @@ use cpu_time::ThreadTime;
 use tower_transaction_id::TransactionId;
 use variants::client::ClientCase;
 use variants::table::Table;
-use variants::{Case, Subject, Variant, sentry_client, subject};
+use variants::{Case, Subject, Variant, report, sentry_client, subject};
 
 const ROUNDS: usize = 401;
 /// Long enough for the two readings of the clock, which are system calls, to be small.
 const ROUND_NANOS: f64 = 100_000.0;
+/// Each round sends the same share of its transactions: a multiple of a hundred.
+const TRANSACTIONS_OF_A_ROUND: u32 = 100;
 
 fn main() {
     let _sentry = sentry_client::init();
@@ -37,6 +39,18 @@ fn main() {
         table.row(row);
     }
     table.print("Server: nanoseconds over bare (of bare itself in brackets)");
+
+    report::check_transactions();
+    let mut table = report::table_of_transactions("nanoseconds");
+    for case in &Case::TRANSACTIONS {
+        let [bare, added @ ..] = case.run(|| {
+            let subjects = Variant::MEASURING.map(|v| subject(v, case));
+            interleaved_by(subjects, TRANSACTIONS_OF_A_ROUND)
+        });
+        let show = |time| format!("{time:.0}");
+        report::row_of_transactions(&mut table, case, &show(bare), added, show);
+    }
+    table.print(&report::title_of_transactions("nanoseconds"));
 
     let mut table = Table::new(["added nanoseconds", "bare", "ours"]);
     for case in ClientCase::ALL {
@@ -56,8 +70,14 @@ fn main() {
 }
 
 /// Nanoseconds per request: of the first subject in all, of the others over it.
-fn interleaved<const N: usize>(mut subjects: [Subject; N]) -> [f64; N] {
+fn interleaved<const N: usize>(subjects: [Subject; N]) -> [f64; N] {
+    interleaved_by(subjects, 1)
+}
+
+/// The same, where the requests of a round are a multiple of `step`.
+fn interleaved_by<const N: usize>(mut subjects: [Subject; N], step: u32) -> [f64; N] {
     let requests = subjects.each_mut().map(requests_of_a_round);
+    let requests = requests.map(|requests| requests.next_multiple_of(step));
     let mut rounds: [Vec<f64>; N] = [(); N].map(|()| Vec::with_capacity(ROUNDS));
     for round in 0..ROUNDS {
         let mut times = [0.0; N];

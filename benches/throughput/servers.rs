@@ -152,7 +152,7 @@ pub(crate) fn node_is_ready() -> bool {
 pub(crate) fn serve(name: &str, upstream: Option<&str>) {
     let _sentry = (!name.ends_with(", off")).then(sentry_client::init);
     if name.starts_with("full") {
-        Hub::main().bind_client(Some(sentry_client::with_integration()));
+        Hub::main().bind_client(Some(sentry_client::with_integration(None)));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
@@ -181,7 +181,7 @@ fn with_layers(name: &str, app: Router) -> Router {
         "empty" => app.layer(Identity::new()),
         "floor" => app.layer(MapResponseLayer::new(touch)),
         "lite" => app.layer(lite()),
-        "peer" => app.layer(peer()),
+        "peer" => app.layer(peer(false)),
         "ours" => app.layer(ours.record_request(false)),
         "ours+base" => app.layer(ours.record_request(false).hub(Hub::main())),
         "full" => app.layer(ours.capture_failures(Failures::new()).hub(Hub::main())),

@@ -2,6 +2,8 @@
 
 use sentry::Hub;
 
+use super::sentry_client::{Rate, with_transactions};
+
 /// One kind of request, of inner service and of surroundings.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools)] // each a fact of its own
@@ -11,6 +13,9 @@ pub(crate) struct Case {
     pub(crate) reads: bool,
     /// A client with a no-op transport is bound; else there is none.
     pub(crate) sentry: bool,
+    /// The layers that can make a performance transaction of each request do so, and the client sends
+    /// so many of them.
+    pub(crate) transactions: Option<Rate>,
     pub(crate) headers: Headers,
     /// Tags on the hub that the layers find.
     pub(crate) parent_tags: u32,
@@ -44,6 +49,7 @@ const BASE: Case = Case {
     name: "generate, on",
     reads: false,
     sentry: true,
+    transactions: None,
     headers: Headers::Four,
     parent_tags: 0,
     outer_hub: false,
@@ -69,6 +75,12 @@ impl Case {
     pub(crate) const SIX_READ: Self =
         Self { name: "read, six headers", reads: true, ..Self::SIX_GENERATE };
     pub(crate) const SIX: [Self; 2] = [Self::SIX_GENERATE, Self::SIX_READ];
+
+    /// Each request is a performance transaction, of which all or a hundredth is sent.
+    pub(crate) const TRANSACTIONS: [Self; 2] = [
+        Self { name: "transactions, rate 1.0", transactions: Some(Rate::All), ..BASE },
+        Self { name: "transactions, rate 0.01", transactions: Some(Rate::Hundredth), ..BASE },
+    ];
 
     pub(crate) const SIXTEEN_POLLS: Self =
         Self { name: "16 pending polls", pending: 16, ..Self::GENERATE_ON };
@@ -143,6 +155,8 @@ impl Case {
         let hub = Hub::current();
         if !self.sentry {
             hub.bind_client(None);
+        } else if let Some(rate) = self.transactions {
+            hub.bind_client(Some(with_transactions(rate)));
         }
         hub.configure_scope(|scope| {
             for number in 0..self.parent_tags {

@@ -59,6 +59,9 @@ impl Variant {
         Self::Full,
     ];
 
+    /// `bare`, and those that can make a performance transaction of each request.
+    pub(crate) const MEASURING: [Self; 4] = [Self::Bare, Self::Peer, Self::FullDefault, Self::Full];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
@@ -75,7 +78,7 @@ impl Variant {
     fn hub(self, case: &Case) -> Option<Arc<Hub>> {
         (matches!(self, Self::FullDefault | Self::Full) && case.sentry).then(|| {
             let hub = Hub::new_from_top(Hub::current());
-            hub.bind_client(Some(sentry_client::with_integration()));
+            hub.bind_client(Some(sentry_client::with_integration(case.transactions)));
             Arc::new(hub)
         })
     }
@@ -124,11 +127,15 @@ pub(crate) fn subjects(variant: Variant, case: &Case, count: usize) -> Vec<Subje
 pub(crate) fn with_service<V: Visit>(variant: Variant, case: &Case, visit: V) -> V::Output {
     let inner = exchange::inner_service(case);
     let bare = || BindTransactionIdLayer::new().record_request(false);
-    let full = || BindTransactionIdLayer::new().capture_failures(Failures::new());
+    let measures = case.transactions.is_some();
+    let full = || {
+        let layer = BindTransactionIdLayer::new().capture_failures(Failures::new());
+        layer.measure_performance(measures)
+    };
     on(variant.hub(case), || match variant {
         Variant::Bare => visit.visit(&inner),
         Variant::Lite => visit.visit(&stacks::lite().layer(inner)),
-        Variant::Peer => visit.visit(&stacks::peer().layer(inner)),
+        Variant::Peer => visit.visit(&stacks::peer(measures).layer(inner)),
         Variant::Ours => visit.visit(&bare().layer(inner)),
         Variant::OursBase => visit.visit(&bare().hub(Hub::current()).layer(inner)),
         Variant::FullDefault => visit.visit(&full().layer(inner)),

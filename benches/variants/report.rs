@@ -2,6 +2,7 @@
 
 use super::client::ClientCase;
 use super::http2::Server;
+use super::sentry_client::{Rate, transactions_of};
 use super::table::Table;
 use super::{Case, Subject, Variant, subject};
 
@@ -31,6 +32,69 @@ pub(crate) fn print(unit: &str, cases: &[Case], mut measure: impl Measure) {
         table.row([case.name.to_owned(), format!("({bare})"), (ours - bare).to_string()]);
     }
     table.print(&format!("Client layer: {unit} over bare"));
+}
+
+/// `unit` per request where each is a performance transaction.
+pub(crate) fn print_transactions(unit: &str, mut measure: impl Measure) {
+    check_transactions();
+    let mut table = table_of_transactions(unit);
+    for case in &Case::TRANSACTIONS {
+        let [bare, added @ ..] =
+            Variant::MEASURING.map(|variant| of_server(case, variant, &mut measure));
+        let added = added.map(|figure| rounded(figure - bare));
+        row_of_transactions(&mut table, case, &bare.to_string(), added, |figure| {
+            figure.to_string()
+        });
+    }
+    table.print(&title_of_transactions(unit));
+}
+
+pub(crate) fn table_of_transactions(unit: &str) -> Table {
+    let mut head = vec![format!("{unit} added")];
+    head.extend(Variant::MEASURING.map(|variant| variant.name().to_owned()));
+    head.extend(["default/peer", "full/peer"].map(str::to_owned));
+    Table::new(head)
+}
+
+pub(crate) fn row_of_transactions(
+    table: &mut Table,
+    case: &Case,
+    bare: &str,
+    added: [f64; 3],
+    show: fn(f64) -> String,
+) {
+    let [peer, full_default, full] = added;
+    let mut row = vec![case.name.to_owned(), format!("({bare})")];
+    row.extend(added.map(show));
+    row.extend([full_default / peer, full / peer].map(|ratio| format!("{ratio:.2}")));
+    table.row(row);
+}
+
+pub(crate) fn title_of_transactions(unit: &str) -> String {
+    format!("Server, with performance transactions: {unit} over bare (of bare itself in brackets)")
+}
+
+/// Asserts that all variants send equally many transactions, and as many as the case says.
+pub(crate) fn check_transactions() {
+    for case in &Case::TRANSACTIONS {
+        let expected = match case.transactions {
+            None => 0,
+            Some(Rate::Hundredth) => 1,
+            Some(Rate::All) => 100,
+        };
+        let [bare, others @ ..] = Variant::MEASURING.map(|variant| {
+            case.run(|| {
+                let mut subject = subject(variant, case);
+                transactions_of(|| subject.serve(100))
+            })
+        });
+        assert_eq!((bare, others), (0, [expected; 3]), "{}", case.name);
+    }
+}
+
+/// Without what a difference of hundredths leaves behind.
+pub(crate) fn rounded(figure: f64) -> f64 {
+    (figure * 100.0).round() / 100.0
 }
 
 /// `unit` per request of whole HTTP/2 servers.

@@ -38,10 +38,12 @@ pub(crate) fn lite<B>() -> Lite<B> {
         .into_inner()
 }
 
-pub(crate) fn peer<B>() -> Peer<B> {
+/// Where it `measures`, each request is a performance transaction.
+pub(crate) fn peer<B>(measures: bool) -> Peer<B> {
+    let http = SentryHttpLayer::new();
     ServiceBuilder::new()
         .layer(NewSentryLayer::new_from_top())
-        .layer(SentryHttpLayer::new())
+        .layer(if measures { http.enable_transaction() } else { http })
         .layer(SetRequestIdLayer::new(X_TRANSACTION_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(X_TRANSACTION_ID))
         .layer(SetTagLayer)
