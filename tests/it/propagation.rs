@@ -138,6 +138,9 @@ async fn relay(
 
 #[test]
 fn of_a_caller_s_baggage_sentry_s_members_are_passed_on_byte_for_byte() {
+    fn long_baggage(len: usize) -> String {
+        format!("baggage: sentry-release={}", "a".repeat(len - "sentry-release=".len()))
+    }
     let theirs = format!("sentry-trace: {TRACE}-{PARENT}-1");
     let rows: &[(&[&str], Option<&str>)] = &[
         (
@@ -150,6 +153,16 @@ fn of_a_caller_s_baggage_sentry_s_members_are_passed_on_byte_for_byte() {
                  sentry-sample_rand=0.25",
             ),
         ),
+        // A malformed member counts as absent.
+        (
+            &[
+                "baggage: sentry-trace_id,sentry-release=a\"b,sentry-=x,sentry-a b=c,sentry-sampled=true",
+            ],
+            Some("sentry-sampled=true"),
+        ),
+        // Longer than everybody has to pass on.
+        (&[&long_baggage(8192)], Some(&long_baggage(8192)["baggage: ".len()..])),
+        (&[&long_baggage(8193)], None),
         // To a description that its head left out, nobody may add.
         (&[], None),
         (&["baggage: other=1,not-sentry-x=2"], None),

@@ -93,6 +93,9 @@ fn of_several_traces_the_last_valid_one_is_continued() {
         let valid = format!("sentry-trace: {TRACE}-{PARENT}-1");
         let other = format!("sentry-trace: {OTHER}");
         let invalid = "sentry-trace: neither-a-trace";
+        // Valid for the SDK, and replaced by Sentry.
+        let zeros = format!("sentry-trace: {:032}-{PARENT}-1", 0);
+        let no_parent = format!("sentry-trace: {}-{:016}-1", &OTHER[..32], 0);
         for has_span in [false, true] {
             for lines in [
                 &[valid.as_str()][..],
@@ -100,6 +103,7 @@ fn of_several_traces_the_last_valid_one_is_continued() {
                 &[&valid, invalid],
                 &[invalid, &valid],
                 &[invalid, &other, &valid, invalid],
+                &[&valid, &zeros, &no_parent],
             ] {
                 cook(app(Trust::always(), has_span), lines).await;
                 let continued = (TRACE.to_owned(), Some(PARENT.to_owned()));

@@ -28,12 +28,15 @@ const NO_TRACE = {
   'other letters': VALID.replace('0', 'g'),
   'another format': `00-${VALID}-01`,
   'not ASCII': `${VALID}-\u00f6`,
+  zeros: VALID.replace(/[0-9a-f]/g, '0'),
   '8000 bytes': 'a'.repeat(8000),
 };
 const NO_BAGGAGE = {
   nothing: '',
   'a word': 'nonsense',
   separators: ',,;;==,',
+  'members without a key or a value': 'sentry-release,sentry-=,sentry-a b=c',
+  '9000 bytes': `sentry-release=${'a'.repeat(9000)}`,
   'not ASCII': 'sentry-release=h\u00f6tdog',
 };
 // A member as the W3C defines it, without properties: https://www.w3.org/TR/baggage/#definition
