@@ -92,6 +92,8 @@ fn of_event(event: &Value) -> Entry {
         place: exceptions.iter().rev().copied().chain(values(&event["threads"])).find_map(own_code),
         note: generated(&event["contexts"][TransactionId::TAG]),
         breadcrumbs: crumbs[crumbs.len().saturating_sub(BREADCRUMBS)..].to_vec(),
+        trace: trace_id(&event["contexts"]["trace"]["trace_id"]),
+        end: None,
     }
 }
 
@@ -113,14 +115,20 @@ fn generated(origin: &Value) -> Option<String> {
     })
 }
 
-/// How a request was answered, from what Sentry calls a transaction: a measurement, and the root
-/// of a trace. It stands where the request began.
+/// How a request was answered, and how long that took, from what Sentry calls a transaction. It stands
+/// where the request began, and ends with the last byte of the answer.
 fn of_trace(trace: &Value) -> Option<(TransactionId, Entry)> {
     let id = trace["tags"][TransactionId::TAG].as_str()?.parse().ok()?;
     let [start, end] = ["start_timestamp", "timestamp"].map(|key| time(&trace[key]));
     let took = end.duration_since(start).unwrap_or_default().as_millis();
-    let status = &trace["contexts"]["trace"]["data"]["http.response.status_code"];
-    let title = format!("{}: {} after {took} ms", plain(&trace["transaction"]), plain(status));
+    let context = &trace["contexts"]["trace"];
+    let outcomes = [&context["data"]["http.response.status_code"], &context["status"]];
+    let outcome = outcomes.into_iter().map(plain).find(|outcome| !outcome.is_empty());
+    let name = plain(&trace["transaction"]);
+    let title = match outcome {
+        Some(outcome) => format!("{name}: {outcome} in {took} ms"),
+        None => format!("{name}: {took} ms"),
+    };
     let entry = Entry {
         service: text(trace["server_name"].as_str().unwrap_or(BROWSER)),
         kind: "trace",
@@ -131,8 +139,17 @@ fn of_trace(trace: &Value) -> Option<(TransactionId, Entry)> {
         place: None,
         note: None,
         breadcrumbs: Vec::new(),
+        trace: trace_id(&context["trace_id"]),
+        end: Some(end),
     };
     Some((id, entry))
+}
+
+/// The ID of a trace, if it is one. Any other value is left out.
+fn trace_id(value: &Value) -> Option<String> {
+    let id = value.as_str()?;
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| id.to_ascii_lowercase())
 }
 
 fn crumb(crumb: &Value) -> Crumb {
@@ -180,6 +197,8 @@ fn line(
         place: None,
         note: None,
         breadcrumbs: Vec::new(),
+        trace: trace_id(&item["trace_id"]),
+        end: None,
     };
     Some((id, entry))
 }

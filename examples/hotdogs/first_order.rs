@@ -55,7 +55,7 @@ impl FirstOrder {
     }
 
     /// What contradicts it in the stories: the errors of each of the `services` belong under this
-    /// ID, and under no other.
+    /// ID, and under no other, and they are in one trace.
     pub(crate) fn faults_in(&self, stories: &[Story], services: &[&str]) -> Vec<String> {
         let mut faults = Vec::new();
         for service in services {
@@ -68,6 +68,19 @@ impl FirstOrder {
                 faults.push(format!("an error of the {service} stands under {}", story.id));
             }
         }
+        let told = stories.iter().find(|story| story.id == self.id);
+        faults.extend(told.and_then(|story| fault_in_traces(story, services)));
         faults
     }
+}
+
+/// What contradicts "one trace through each of the `services`" in a story.
+fn fault_in_traces(story: &Story, services: &[&str]) -> Option<String> {
+    let traces = story.traces();
+    if let [one] = traces.as_slice() {
+        let missing = services.iter().find(|service| !one.services.contains(service))?;
+        return Some(format!("the {missing} reported nothing in the trace {}", one.id));
+    }
+    let traces: Vec<_> = traces.iter().map(ToString::to_string).collect();
+    Some(format!("there is not one trace, but {}: {}", traces.len(), traces.join(", ")))
 }

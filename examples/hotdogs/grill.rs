@@ -42,12 +42,17 @@ impl Grill {
         }
         let line = if self.turns < TURNS {
             self.turns += 1;
+            if self.turns == 1 {
+                tracing::info!("the first line of the answer");
+            }
             tracing::debug!(target: COOKING, "turn {} of {TURNS}", self.turns);
             json!({ "progress": format!("on the grill, {} of {TURNS}", self.turns) })
         } else {
             // The kitchen adds the bun. This call is made from the body, and has the ID, too.
             let cooked = self.shop.cook(Dog::Grilled).await;
             self.customer.waits = false;
+            // The performance transaction of the order ends after this line, not with the head of the answer.
+            tracing::info!("the last line of the answer");
             storefront::answer(Dog::Grilled, cooked)
         };
         Some((Ok(format!("{line}\n")), self))

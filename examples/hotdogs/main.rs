@@ -10,14 +10,16 @@
 //! An order for the artisanal hot dog fails in the kitchen. The kitchen reports that, the
 //! storefront reports that its call and its answer failed, and the page reports that the order
 //! failed: events of three programs, which belong together because they carry the same ID. So do
-//! the logs between them. Where to read on:
+//! the logs between them. They also share one trace, which the page begins and the services continue.
+//! Where to read on:
 //!
 //! - `storefront.rs`: the server layer, and the client layer around `reqwest`
 //! - `kitchen.rs`: the server layer in a process of its own, where an error is worth more than
 //!   a status, and where one hot dog panics
-//! - `grill.rs`: an answer that streams, and what is known of a customer who left
+//! - `grill.rs`: an answer that streams, a performance transaction that ends with its last line, and
+//!   what is known of a customer who left
 //! - `telemetry.rs`: what becomes an event, a breadcrumb or a log
-//! - `web/shop.js`: the page, which generates the ID
+//! - `web/shop.js`: the page, which generates the ID and begins the trace
 //! - `collector.rs`: a stand-in for Sentry, so that nothing but cargo is needed; set `SENTRY_DSN`
 //!   and the events go there instead
 //!

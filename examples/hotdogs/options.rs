@@ -10,7 +10,7 @@ The hot-dog shop: one transaction ID through a page, a storefront and a kitchen.
 
     --once                  place one order that fails, print its story and end;
                             exit code 0 only if every service's errors stand under
-                            the one ID that the response echoed
+                            the one ID that the response echoed, in one trace
     --without-client-layer  call the kitchen without the client layer, to see what
                             is missing then
     --port PORT             the storefront's port (3000, or any free one)

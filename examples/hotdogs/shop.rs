@@ -120,9 +120,9 @@ async fn once(
     }
     println!();
     if faults.is_empty() {
-        println!("One ID through every service.");
+        println!("One ID and one trace through every service.");
     } else {
-        println!("Not one ID through every service:");
+        println!("Not one ID through every service, or not one trace:");
         for fault in &faults {
             println!("  - {fault}");
         }

@@ -1,6 +1,7 @@
 //! What the collector keeps: one story for each transaction ID.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -34,6 +35,10 @@ pub(crate) struct Entry {
     /// What else is worth knowing.
     pub(crate) note: Option<String>,
     pub(crate) breadcrumbs: Vec<Crumb>,
+    /// The ID of its trace.
+    pub(crate) trace: Option<String>,
+    /// When the transaction ended, which began at `time`.
+    pub(crate) end: Option<SystemTime>,
 }
 
 impl Entry {
@@ -62,6 +67,24 @@ pub(crate) struct Story {
 impl Story {
     pub(crate) fn has_error_of(&self, service: &str) -> bool {
         self.entries.iter().any(|entry| entry.service == service && entry.is_error())
+    }
+
+    /// The traces of the entries, in the order in which they begin. In a chain that no link breaks it is
+    /// one.
+    pub(crate) fn traces(&self) -> Vec<Trace<'_>> {
+        let mut traces: Vec<Trace<'_>> = Vec::new();
+        for entry in &self.entries {
+            let Some(id) = entry.trace.as_deref() else { continue };
+            let at = traces.iter().position(|trace| trace.id == id).unwrap_or_else(|| {
+                traces.push(Trace { id, services: Vec::new() });
+                traces.len() - 1
+            });
+            let services = &mut traces[at].services;
+            if !services.contains(&entry.service.as_str()) {
+                services.push(&entry.service);
+            }
+        }
+        traces
     }
 
     fn add(&mut self, entry: Entry) {
@@ -100,7 +123,32 @@ impl Story {
 
     pub(crate) fn to_json(&self) -> Value {
         let lines: Vec<_> = self.lines().into_iter().map(Line::to_json).collect();
-        json!({ "id": self.id.as_str(), "lines": lines, "leftOut": self.left_out })
+        let traces: Vec<_> = self.traces().iter().map(Trace::to_json).collect();
+        json!({
+            "id": self.id.as_str(),
+            "lines": lines,
+            "leftOut": self.left_out,
+            "traces": traces,
+        })
+    }
+}
+
+/// One trace of a story, and the services that reported in it.
+#[derive(Debug)]
+pub(crate) struct Trace<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) services: Vec<&'a str>,
+}
+
+impl Trace<'_> {
+    fn to_json(&self) -> Value {
+        json!({ "id": self.id, "services": self.services })
+    }
+}
+
+impl fmt::Display for Trace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.id, self.services.join(", "))
     }
 }
 
@@ -136,16 +184,20 @@ impl Line<'_> {
                 "level": level.to_string(),
                 "title": format!("{category}: {text}"),
             }),
-            Self::Entry(Entry { kind, level, title, causes, place, note, .. }) => json!({
-                "service": service,
-                "time": time,
-                "kind": kind,
-                "level": level.to_string(),
-                "title": title,
-                "causes": causes,
-                "place": place,
-                "note": note,
-            }),
+            Self::Entry(Entry { kind, level, title, causes, place, note, trace, end, .. }) => {
+                json!({
+                    "service": service,
+                    "time": time,
+                    "kind": kind,
+                    "level": level.to_string(),
+                    "title": title,
+                    "causes": causes,
+                    "place": place,
+                    "note": note,
+                    "trace": trace,
+                    "end": end.map(milliseconds),
+                })
+            }
         }
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn timeline(story: &Story) -> String {
     let lines = story.lines();
     let width = lines.iter().map(|line| line.service().chars().count()).max().unwrap_or(0);
     let mut text = format!("\n{}\n", ink.bold(&format!("Story {}", story.id)));
+    text.push_str(&traces(story, &ink));
     for line in lines {
         // Writing to a String cannot fail.
         let _ = write_line(&mut text, line, width, &ink);
@@ -49,6 +50,19 @@ pub(crate) fn timeline(story: &Story) -> String {
         let _ = writeln!(text, "  and {} more", story.left_out);
     }
     text
+}
+
+/// The trace of a story, in full: a terminal has nothing to unfold it with. More than one is an error.
+fn traces(story: &Story, ink: &Ink) -> String {
+    match story.traces().as_slice() {
+        [] => String::new(),
+        [one] => format!("  {}\n", ink.faint(&format!("trace {}", one.id))),
+        several => {
+            let head = ink.red(&format!("✗ {} traces, and not one:", several.len()));
+            let traces: Vec<_> = several.iter().map(ToString::to_string).collect();
+            format!("  {head}\n    {}\n", traces.join("\n    "))
+        }
+    }
 }
 
 fn write_line(text: &mut String, line: Line<'_>, width: usize, ink: &Ink) -> fmt::Result {

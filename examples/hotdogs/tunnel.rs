@@ -32,7 +32,7 @@ pub(crate) fn settings(stories: Option<&str>, search: Option<&str>) -> Value {
     let sdk = if built {
         "/sentry.js".to_owned()
     } else {
-        format!("https://browser.sentry-cdn.com/{version}/bundle.min.js")
+        format!("https://browser.sentry-cdn.com/{version}/bundle.tracing.min.js")
     };
     let dsn = Hub::main().client().and_then(|client| client.dsn().map(ToString::to_string));
     json!({ "dsn": dsn, "sdk": sdk, "built": built, "stories": stories, "search": search })

@@ -7,16 +7,18 @@ export function element(name, className, ...children) {
   return made;
 }
 
-// A button that copies an ID. Where the clipboard is closed it selects what is shown of the ID.
-export function copyButton(text, shown) {
+// A button that copies an ID. Where the clipboard is closed it selects the ID on the page, and shows the
+// whole of it first.
+export function copyButton(text, shown, what = 'ID') {
   const button = element('button', 'copy', 'Copy');
   button.type = 'button';
-  button.setAttribute('aria-label', `Copy the ID ${text}`);
+  button.setAttribute('aria-label', `Copy the ${what} ${text}`);
   button.addEventListener('click', async () => {
     try {
       await navigator.clipboard.writeText(text);
       button.textContent = 'Copied';
     } catch {
+      shown.textContent = text;
       getSelection().selectAllChildren(shown);
       button.textContent = 'Selected';
     }

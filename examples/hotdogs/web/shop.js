@@ -1,5 +1,5 @@
 // The front end of Sentry's guide: it generates the transaction ID, sends it along, and reports what
-// fails under it.
+// fails under it. It also begins the trace of each order.
 import { copyButton, element } from '/copy.js';
 
 const HEADER = 'X-Transaction-ID';
@@ -23,26 +23,30 @@ async function order(dog, name) {
   const id = crypto.randomUUID().replaceAll('-', '');
   const leave = new AbortController();
   const card = showPending(name, id);
+  const trace = await beginTrace(dog, id);
   try {
     const response = await fetch('/orders', {
       method: 'POST',
-      headers: { 'Content-Type': 'application/json', [HEADER]: id },
+      headers: { 'Content-Type': 'application/json', [HEADER]: id, ...trace.headers },
       body: JSON.stringify({ dog }),
       signal: leave.signal,
     });
+    trace.span?.setAttribute('http.response.status_code', response.status);
     const answer = await (isStream(response)
       ? lastLine(response, (progress) => showProgress(card, name, progress, leave))
       : response.json().catch(() => ({})));
     if (!response.ok || answer.error) {
       throw new OrderFailed(answer.error ?? `The storefront answered ${response.status}.`);
     }
+    trace.span?.end();
     showServed(card, name, id);
   } catch (error) {
+    trace.span?.end();
     // Who leaves has not failed. The storefront notes it, under the same ID.
     if (leave.signal.aborted) {
       await showAbandoned(card, name, id);
     } else {
-      await showFailed(card, name, id, error, report(error, id));
+      await showFailed(card, name, id, error, report(error, id, trace));
     }
   }
 }
@@ -72,11 +76,26 @@ async function lastLine(response, show) {
 
 // The tag goes with each event. Set for the page as a whole, as in `setTag`, it would be that of
 // another order as soon as two are under way.
-async function report(error, id) {
+async function report(error, id, { span }) {
   const Sentry = await sentry;
   if (!Sentry) return false;
-  Sentry.captureException(error, { tags: { [TAG]: id } });
+  const capture = () => Sentry.captureException(error, { tags: { [TAG]: id } });
+  if (span) Sentry.withActiveSpan(span, capture);
+  else capture();
   return Sentry.flush(5000);
+}
+
+// Begins a trace that the storefront and the kitchen continue. The SDK gives a page one trace for the whole
+// visit, and an order is a story of its own. The span ends with the answer, which for a stream is its last
+// line. Without the SDK, and before it is loaded, the order goes out untraced.
+async function beginTrace(dog, id) {
+  const Sentry = await Promise.race([sentry, null]);
+  if (!Sentry) return {};
+  const span = Sentry.withScope((scope) => {
+    scope.setTag(TAG, id);
+    return Sentry.startNewTrace(() => Sentry.startInactiveSpan({ name: `order ${dog}`, op: 'ui.action' }));
+  });
+  return { span, headers: Sentry.getTraceData({ span }) };
 }
 
 // The SDK, or null where it cannot be had. Orders do not wait for it.
@@ -97,8 +116,12 @@ async function loadSentry({ dsn, sdk }) {
     tunnel: '/tunnel',
     // It drops an error that looks like the one before, whatever their IDs.
     integrations: (defaults) => defaults.filter(({ name }) => name !== 'Dedupe'),
+    tracesSampleRate: 1,
+    // One transaction for each span that `beginTrace` starts, as the Rust SDK sends them.
+    traceLifecycle: 'static',
     beforeBreadcrumb: markOrder,
     beforeSend: keepToOrder,
+    beforeSendTransaction: keepToOrder,
   });
   return window.Sentry;
 }

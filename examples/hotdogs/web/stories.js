@@ -18,7 +18,8 @@ function say(state, text) {
 
 // A story comes whole each time it changes, the latest last.
 function show(story) {
-  const card = element('article', 'story', heading(story), element('ol', 'lines', ...story.lines.map(line)));
+  const lines = story.lines.map((entry) => line(entry, story));
+  const card = element('article', 'story', heading(story), element('ol', 'lines', ...lines));
   if (story.leftOut) card.append(element('p', 'quiet', `And ${story.leftOut} more.`));
   const before = shown.get(story.id);
   shown.set(story.id, card);
@@ -37,10 +38,47 @@ function heading(story) {
   const id = element('code', 'id', story.id);
   const link = element('a', '', id);
   link.href = `#${story.id}`;
-  return element('header', '', element('h2', '', link), copyButton(story.id, id), element('p', 'quiet', count));
+  const head = element('header', '', element('h2', '', link), copyButton(story.id, id), element('p', 'quiet', count));
+  if (story.traces.length) head.append(traces(story.traces));
+  return head;
 }
 
-function line(line) {
+// One trace, or the ways in which the story falls apart.
+function traces(traces) {
+  if (traces.length === 1) {
+    const [{ id }] = traces;
+    const shown = traceId(id);
+    return element('p', 'traces', 'One trace: ', shown, ' ', copyButton(id, shown, 'trace ID'));
+  }
+  const broken = element('div', 'traces broken', element('p', '', `${traces.length} traces, and not one:`));
+  for (const { id, services } of traces) {
+    const shown = traceId(id);
+    broken.append(element('p', '', shown, ` ${services.join(', ')} `, copyButton(id, shown, 'trace ID')));
+  }
+  return broken;
+}
+
+// As much of it as tells it from others. All of it is in the title.
+function traceId(id) {
+  const shown = element('code', 'trace-id', `${id.slice(0, 8)}\u2026`);
+  shown.title = id;
+  return shown;
+}
+
+// The time of a transaction within that of its story. The line says it in words.
+function bar({ time, end }, { lines }) {
+  const first = Math.min(...lines.map((line) => line.time));
+  const last = Math.max(...lines.map((line) => line.end ?? line.time));
+  const percent = (milliseconds) => `${(100 * milliseconds) / Math.max(last - first, 1)}%`;
+  const part = element('div', 'part');
+  part.style.marginLeft = percent(time - first);
+  part.style.width = percent(end - time);
+  const all = element('div', 'bar', part);
+  all.ariaHidden = 'true';
+  return all;
+}
+
+function line(line, story) {
   const time = new Date(line.time);
   const clock = element('time', '', time.toLocaleTimeString([], { hour12: false }), element('small', '', `.${String(time.getMilliseconds()).padStart(3, '0')}`));
   clock.dateTime = time.toISOString();
@@ -53,6 +91,8 @@ function line(line) {
   for (const cause of line.causes ?? []) what.append(element('p', 'cause', `because of ${cause}`));
   if (line.note) what.append(element('p', 'note', line.note));
   if (line.place) what.append(element('p', 'place', `in ${line.place}`));
+  if (line.end) what.append(bar(line, story));
+  if (line.trace && story.traces.length > 1) what.append(element('p', 'place', 'trace ', traceId(line.trace)));
   const item = element('li', `line ${isError(line) ? 'error' : line.kind}`, clock, service, what);
   item.dataset.service = line.service;
   return item;
