@@ -7,7 +7,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sentry::Level;
-use serde_json::Value;
+use sentry::protocol::Breadcrumb;
+use serde_json::{Value, json};
 use tower_transaction_id::TransactionId;
 
 use crate::story::{BROWSER, Crumb, Entry};
@@ -16,6 +17,9 @@ use crate::story::{BROWSER, Crumb, Entry};
 const LONGEST_TEXT: usize = 300;
 const CAUSES: usize = 8;
 const BREADCRUMBS: usize = 12;
+
+/// Since 1970.
+const LATEST: Duration = Duration::from_secs(100_000_000_000);
 
 /// The entries of an envelope, each with the ID that it carries. What has none, or cannot be
 /// read, is left out.
@@ -221,12 +225,13 @@ fn level(value: &Value, otherwise: Level) -> Level {
     }
 }
 
-/// Seconds since 1970, and the time of arrival where it is anything else, or no year of ours.
+/// The time of arrival where it is none, or in no year of ours.
 fn time(value: &Value) -> SystemTime {
-    match value.as_f64() {
-        Some(seconds) if (0.0..1e11).contains(&seconds) => {
-            UNIX_EPOCH + Duration::from_secs_f64(seconds)
-        }
+    // Seconds since 1970, or text: the Rust SDK writes the start of a transaction in the one form and its
+    // end in the other. The type of a breadcrumb reads both.
+    let read = serde_json::from_value::<Breadcrumb>(json!({ "timestamp": value }));
+    match read.map(|crumb| crumb.timestamp) {
+        Ok(time) if (UNIX_EPOCH..UNIX_EPOCH + LATEST).contains(&time) => time,
         _ => SystemTime::now(),
     }
 }
