@@ -22,11 +22,12 @@ import * as outage from './stories/outage.mjs';
 import * as overlap from './stories/overlap.mjs';
 import * as page from './stories/page.mjs';
 import * as panic from './stories/panic.mjs';
+import * as pictures from './stories/pictures.mjs';
 import * as traces from './stories/traces.mjs';
 
 // In the order in which they are told. The normaliser comes last: it looks at what the others left.
 const STORIES = {
-  page, nginx, node, chain, traces, origins, overlap, hostile, outage, panic,
+  page, pictures, nginx, node, chain, traces, origins, overlap, hostile, outage, panic,
   'closed-tab': closedTab, normaliser,
 };
 const LONGEST_STORY = 600;

@@ -31,9 +31,10 @@ export class Browser {
     this.connection = connection;
   }
 
-  // A page in a profile of its own. `answers` collects what it was answered to its orders.
-  async page() {
-    const context = await this.connection.newContext({ viewport: { width: 1100, height: 900 } });
+  // A page in a profile of its own, with Playwright's `options` of one. `answers` collects what it was
+  // answered to its orders.
+  async page(options) {
+    const context = await this.connection.newContext({ viewport: { width: 1100, height: 900 }, ...options });
     const page = await context.newPage();
     const answers = [];
     const errors = [];

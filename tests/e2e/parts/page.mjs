@@ -2,8 +2,8 @@
 import { eventually, matches, same } from './check.mjs';
 
 // Opens it and waits until it can report.
-export async function visit(browser, url) {
-  const visitor = await browser.page();
+export async function visit(browser, url, options) {
+  const visitor = await browser.page(options);
   await visitor.page.goto(url);
   const sdk = visitor.page.locator('footer#sdk');
   await sdk.filter({ hasText: /SDK/ }).filter({ hasNotText: 'Loading' }).waitFor();

@@ -14,7 +14,9 @@ export async function openShop(name, program, { folder, dsn, args = [] }) {
   const shop = start(name, program, ['--port', '0', ...args], { folder, env });
   const [, url] = await shop.ready(/^ *Order +(http:\/\/\S+)$/m);
   const [, id] = await shop.ready(/^Ordered one artisanal hot dog: .*X-Transaction-ID (\S+)$/m);
-  return { url, firstId: id, process: shop, stop: () => shop.stop() };
+  // Where the demo shows its stories itself.
+  const stories = /^ *Stories +(http:\/\/\S+)$/m.exec(shop.lines())?.[1];
+  return { url, stories, firstId: id, process: shop, stop: () => shop.stop() };
 }
 
 // The kitchen alone: for a chain in which somebody else calls it. It closes when its input does.

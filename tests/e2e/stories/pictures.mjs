@@ -1,0 +1,107 @@
+// The demo shows its stories itself. Each is one trace, from the page to the kitchen, and the transaction of a
+// streamed order lasts until its last line. The README has pictures of it.
+import { check, matches, same } from '../parts/check.mjs';
+import * as shopPage from '../parts/page.mjs';
+import { WINDOW, picture } from '../parts/pictures.mjs';
+import { newId, order } from '../parts/shop.mjs';
+import { Stories } from '../parts/stories.mjs';
+
+export const about = "the demo's own stories, each one trace";
+const SERVICES = ['browser', 'kitchen', 'storefront'];
+const each = (kind) => SERVICES.map((service) => `${service} ${kind}`);
+// What the storefront logs from the body of a streamed answer, before it ends.
+const LAST = 'the last line of the answer';
+
+export async function tell(stage) {
+  // Without a tracker the demo has its own.
+  const shop = await stage.shop({ dsn: '' });
+  const stories = stage.closing(await Stories.open(shop.stories));
+  const visitor = stage.closing(await shopPage.visit(stage.browser, shop.url, WINDOW));
+  const { page } = visitor;
+
+  const streamedId = await pageOrders(page, 'grilled');
+  const streamed = await stories.told(streamedId, [
+    ...each('trace'), 'kitchen log', 'kitchen metric', LAST,
+  ]);
+  const failedId = await pageOrders(page, 'artisanal');
+  const failed = await stories.told(failedId, [
+    ...each('trace'), ...each('event'), 'kitchen log', 'storefront log',
+  ]);
+  for (const { id, traces } of [streamed, failed]) {
+    same(`the services in each trace of ${id}`, traces.map(({ services }) => services.sort()), [SERVICES]);
+  }
+  // Sentry's SDK would have one trace for the whole visit.
+  check(streamed.traces[0].id !== failed.traces[0].id, 'two orders of one page are in the same trace');
+  lastsUntilTheLastLine(streamed);
+
+  await page.locator('#orders > li.served').waitFor();
+  await page.getByText('Read its story').waitFor();
+  await picture(stage.root, page, 'shop', {
+    texts: '.top > *, h1, label, button[type=submit], h2, #orders p, footer', end: 'footer',
+  });
+  await page.goto(shop.stories);
+  const bars = await isShown(page, streamed, [200, 200]);
+  check(bars.order > bars.cook, 'the bar of the streamed order is no longer than that of its cooking');
+  await isShown(page, failed, [502, 500]);
+  // The first order, which the shop places itself, stands below these two.
+  await picture(stage.root, page, 'stories', {
+    texts: '.top > *, h1, main > p, .story:nth-child(-n+2) :is(header > *, .line)', end: '.story:nth-child(2)',
+  });
+  same('errors nobody caught', visitor.errors, []);
+  return [
+    { what: 'streamed', id: streamedId, services: SERVICES },
+    { what: 'failed', id: failedId, services: SERVICES },
+    await tornApart(stories, shop, page),
+  ];
+}
+
+// The ID of an order that may still be under way.
+async function pageOrders(page, dog) {
+  await shopPage.choose(page, dog);
+  await shopPage.submit(page);
+  return page.locator('#orders > li').first().getAttribute('data-transaction-id');
+}
+
+// The kitchen's ends before: the last line is that of its answer.
+function lastsUntilTheLastLine({ lines }) {
+  const endOf = (of) => lines.find(({ service, kind }) => service === of && kind === 'trace').end;
+  const last = lines.find(({ title }) => title === LAST);
+  const early = last.time - endOf('storefront');
+  check(early <= 0, `the transaction of the streamed order ended ${early} ms before its last line`);
+  const late = endOf('kitchen') - last.time;
+  check(late <= 0, `the transaction of its cooking ended ${late} ms after the last line`);
+}
+
+// The page shows the one trace of a story, and how both services answered. Returns the lengths of their bars.
+async function isShown(page, { id, traces: [trace] }, [orderStatus, cookStatus]) {
+  const card = cardOf(page, id);
+  const shown = await card.locator('.traces').innerText();
+  matches(`what the page says of the traces of ${id}`, shown, /^One trace: [0-9a-f]{8}\u2026/);
+  const whole = await card.locator('.trace-id').getAttribute('title');
+  same(`the whole ID of the trace of ${id}`, whole, trace.id);
+  const lengthOf = async (service, title) => {
+    const line = card.locator(`.trace[data-service=${service}]`);
+    matches(`the transaction of the ${service} for ${id}`, await line.locator('.title').innerText(), title);
+    return (await line.locator('.part').boundingBox()).width;
+  };
+  return {
+    order: await lengthOf('storefront', new RegExp(`^POST /orders: ${orderStatus} in \\d+ ms$`)),
+    cook: await lengthOf('kitchen', new RegExp(`^POST /cook: ${cookStatus} in \\d+ ms$`)),
+  };
+}
+
+function cardOf(page, id) {
+  return page.locator('.story').filter({ has: page.locator(`a[href="#${id}"]`) });
+}
+
+// Two orders that nobody traced, under one ID: the page does not hide that.
+async function tornApart(stories, shop, page) {
+  const id = newId();
+  for (const dog of ['classic', 'artisanal']) await order(shop, dog, id);
+  const { traces } = await stories.told(id, ['kitchen metric', 'kitchen event', 'storefront event']);
+  same('one ID for two orders: traces', traces.length, 2);
+  const broken = cardOf(page, id).locator('.traces.broken');
+  await broken.waitFor();
+  matches('one ID for two orders: what the page says', await broken.innerText(), /^2 traces, and not one:/);
+  return { what: 'one ID for two orders', result: 'the page says that there are 2 traces' };
+}
