@@ -154,7 +154,10 @@ fn links_between_documents_lead_to_files() {
         let prose = prose.concat();
         let inline = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
         let defined = prose.split("]: ").skip(1).filter_map(|rest| rest.split_once('\n'));
-        for (target, _) in inline.chain(defined) {
+        let images = ["src=\"", "srcset=\""].into_iter().flat_map(|attribute| {
+            prose.split(attribute).skip(1).filter_map(|rest| rest.split_once('"'))
+        });
+        for (target, _) in inline.chain(defined).chain(images) {
             let file = target.split('#').next().unwrap();
             if file.is_empty() || file.contains("://") {
                 continue;
