@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::mem;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::SystemTime;
 
 use http::{HeaderMap, Method, StatusCode};
 use sentry::{Hub, Span};
@@ -20,7 +20,7 @@ use crate::{TransactionId, TransactionIdScope};
 
 /// A call that is under way.
 pub(crate) struct OutboundCall {
-    started: Instant,
+    started: SystemTime,
     method: Method,
     target: Target,
     /// The scope whose record is to have the call.
@@ -71,7 +71,7 @@ impl OutboundCall {
         }
         let target = target();
         Some(Box::new(Self {
-            started: Instant::now(),
+            started: SystemTime::now(),
             span: parent.map(|parent| start_span(&parent, method, &target)),
             method: method.clone(),
             target,
@@ -124,7 +124,7 @@ impl OutboundCall {
             // Nobody asks for them any more.
             (mem::take(&mut self.method), mem::take(&mut self.target))
         };
-        let (started, ended) = (self.started, Instant::now());
+        let (started, ended) = (self.started, SystemTime::now());
         scope.record_call(Call { method, target, started, ended, outcome });
     }
 }

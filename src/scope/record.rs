@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -142,8 +142,9 @@ impl RecordedHeaders {
 pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) target: Target,
-    pub(crate) started: Instant,
-    pub(crate) ended: Instant,
+    /// By the clock of Sentry's breadcrumbs, so that the call has one place among them on each event.
+    pub(crate) started: SystemTime,
+    pub(crate) ended: SystemTime,
     pub(crate) outcome: Outcome,
 }
 

@@ -1,47 +1,21 @@
 //! Renders an outbound call as a breadcrumb.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
 use sentry::protocol::{Breadcrumb, Level, Map, Value};
 
 use crate::scope::record::{Call, Outcome};
 use crate::telemetry::urls::scrub;
 
-/// A moment on the clock of the calls and on that of the breadcrumbs. All calls of an event are dated
-/// from one moment, so that they keep their order.
-pub(crate) struct Moment {
-    instant: Instant,
-    time: SystemTime,
-}
-
-impl Moment {
-    pub(crate) fn now() -> Self {
-        // A busy machine may stop the thread between two readings, so the closest pair of a few counts.
-        let pairs = (0..4).map(|_| {
-            let (instant, time) = (Instant::now(), SystemTime::now());
-            (instant.elapsed(), Self { instant, time })
-        });
-        let closest = pairs.min_by_key(|(gap, _)| *gap);
-        closest.map(|(_, moment)| moment).expect("a few are more than none")
-    }
-
-    fn time_of(&self, instant: Instant) -> SystemTime {
-        let age = self.instant.saturating_duration_since(instant);
-        self.time.checked_sub(age).unwrap_or(UNIX_EPOCH)
-    }
-}
-
-impl Call {
-    /// The call in the shape of Sentry's own HTTP clients.
-    pub(crate) fn breadcrumb(&self, now: &Moment) -> Breadcrumb {
+/// In the shape of Sentry's own HTTP clients.
+impl From<&Call> for Breadcrumb {
+    fn from(call: &Call) -> Self {
         let mut data: Map<String, Value> = Map::new();
         let mut set = |key: &str, value: Value| drop(data.insert(key.to_owned(), value));
-        set("method", self.method.as_str().into());
-        set("url", self.target.url().into());
-        let took = self.ended.duration_since(self.started).as_millis();
+        set("method", call.method.as_str().into());
+        set("url", call.target.url().into());
+        let took = call.ended.duration_since(call.started).unwrap_or_default().as_millis();
         let took = u64::try_from(took).unwrap_or(u64::MAX);
         set("duration_ms", took.into());
-        match &self.outcome {
+        match &call.outcome {
             Outcome::Answered(status, grpc) => {
                 set("status_code", status.as_u16().into());
                 if let Some(code) = grpc {
@@ -52,13 +26,13 @@ impl Call {
             Outcome::Failed(None) => set("reason", "error".into()),
             Outcome::Cancelled => set("reason", "cancelled".into()),
         }
-        Breadcrumb {
-            timestamp: now.time_of(self.ended),
+        Self {
+            timestamp: call.ended,
             ty: "http".into(),
             category: Some("http".into()),
-            level: level(&self.outcome),
+            level: level(&call.outcome),
             data,
-            ..Breadcrumb::default()
+            ..Self::default()
         }
     }
 }

@@ -8,7 +8,6 @@ use sentry::protocol::{Breadcrumb, Context, Event, Map, Value};
 use crate::TransactionId;
 use crate::scope::pool::{Slot, Work};
 use crate::scope::record::{Origin, Refusal, RequestRecord};
-use crate::telemetry::breadcrumb::Moment;
 use crate::telemetry::report::hides_a_failure;
 use crate::telemetry::request::{protocol_request, route_name};
 
@@ -30,8 +29,7 @@ impl Slot {
         work.complete_trace(event);
         if !self.calls.is_empty() {
             let calls = self.calls.snapshot();
-            let now = Moment::now();
-            merge_breadcrumbs(event, calls.iter().map(|call| call.breadcrumb(&now)), options);
+            merge_breadcrumbs(event, calls.iter().map(Breadcrumb::from), options);
         }
     }
 
