@@ -159,10 +159,9 @@ fn added(mut measure: impl report::Measure) -> Vec<(String, f64)> {
 }
 
 fn http2(mut measure: impl report::Measure) -> Vec<(String, f64)> {
-    let [bare, others @ ..] = Server::ALL.map(|server| {
-        (format!("HTTP/2, generate, {}", server.name()), report::of_http2(server, &mut measure))
-    });
-    others.map(|(name, figure)| (name, figure - bare.1)).into()
+    let servers = [Server::Bare, Server::OursBase];
+    let [bare, ours] = servers.map(|server| report::of_http2(server, &mut measure));
+    vec![(format!("HTTP/2, generate, {}", Server::OursBase.name()), ours - bare)]
 }
 
 /// What requests hold, over `bare`.
@@ -220,9 +219,9 @@ fn targets() -> Vec<Target> {
                 .map(row);
         ratio(instructions, &full, 1.35, &base, 0.0);
         ratio(allocations, &full, 1.0, &base, 1.0);
-        ratio(instructions, &full, 0.25, &peer, 0.0);
+        ratio(instructions, &full, 0.23, &peer, 0.0);
         ratio(instructions, &full_default, 1.35, &ours, 0.0);
-        ratio(instructions, &full_default, 0.33, &peer, 0.0);
+        ratio(instructions, &full_default, 0.31, &peer, 0.0);
     }
     // Of one that is sent, most is the SDK's work for both, and cannot become less here.
     for (case, times) in Case::TRANSACTIONS.iter().zip([0.58, 0.35]) {
@@ -235,11 +234,12 @@ fn targets() -> Vec<Target> {
     let mut limit = |unit, row: &str, plus| {
         targets.push(Target { unit, row: row.to_owned(), times: 0.0, of: None, plus });
     };
-    // Less than with the layers of others, whose event holds less.
-    limit(instructions, "captures an event, full", 35_000.0);
-    limit(instructions, "client, inject, breadcrumb", 2400.0);
+    // 1.15 times its cost before an event had its request.
+    limit(instructions, "captures an event, full", 27_800.0);
+    limit(instructions, "client, inject, breadcrumb", 2200.0);
     limit(allocations, "client, inject, breadcrumb", 1.0);
-    limit(instructions, "HTTP/2, generate, ours+base", 7000.0);
+    // The server takes 52,000, of which a few hundred vary from run to run.
+    limit(instructions, "HTTP/2, generate, ours+base", 7400.0);
     // Where there is no room for the header of the ID, its table grows for every variant.
     for case in Case::WAITING.iter().filter(|case| case.sentry && case.has_room()) {
         limit(bytes, &format!("{}, full", case.name), 1400.0);
