@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode, header};
 
+use crate::header::first_line;
+
 /// Selects the answers that a layer reports to Sentry as failures.
 ///
 /// By default these are
@@ -102,7 +104,7 @@ pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<i32> {
 
 /// By the type of its content. gRPC-Web counts, but has its trailers in the body, unseen.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = first_line(headers, &header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 

@@ -10,6 +10,15 @@ use crate::{InvalidTransactionId, TransactionId, TransactionIdRule, X_TRANSACTIO
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IdHeader(Option<HeaderName>);
 
+/// The first value of the header `name`. Each message is searched: a walk past a few headers is quicker
+/// than to hash the name.
+pub(crate) fn first_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    if headers.len() > 8 {
+        return headers.get(name);
+    }
+    headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+}
+
 /// What a message says of its ID.
 pub(crate) struct Reading {
     /// The one ID that all lines agree on: `None` without a line.
@@ -36,7 +45,7 @@ impl IdHeader {
         // Where the map has as many lines as names, no name has two: this is quicker to ask than
         // the lines themselves.
         if headers.len() == headers.keys_len() {
-            let id = headers.get(self.name()).map(TransactionId::try_from);
+            let id = first_line(headers, self.name()).map(TransactionId::try_from);
             return Reading { id, is_one_line: true };
         }
         let lines = headers.get_all(self.name());
