@@ -34,8 +34,13 @@ fn main() {
         let [_, lite, peer, ours, base, _, full] = times;
         let mut row = vec![case.name.to_owned(), format!("({:.0})", times[0])];
         row.extend(times[1..].iter().map(|time| format!("{time:.0}")));
-        let ratios = [ours / lite, ours / peer, base / lite, base / peer, full / base, full / peer];
-        row.extend(ratios.map(|ratio| format!("{ratio:.2}")));
+        // A part of a tenth of `bare` or less is noise.
+        let ratio = |one: f64, other: f64| {
+            if other > times[0] / 10.0 { format!("{:.2}", one / other) } else { "-".to_owned() }
+        };
+        let pairs =
+            [(ours, lite), (ours, peer), (base, lite), (base, peer), (full, base), (full, peer)];
+        row.extend(pairs.map(|(one, other)| ratio(one, other)));
         table.row(row);
     }
     table.print("Server: nanoseconds over bare (of bare itself in brackets)");
