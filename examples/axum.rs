@@ -1,4 +1,4 @@
-//! An axum service whose logs, Sentry events and response show one transaction ID.
+//! An axum service whose log lines, Sentry events and response show the same transaction ID.
 //!
 //! ```sh
 //! cargo run --example axum
@@ -13,13 +13,13 @@ use tokio::net::TcpListener;
 use tower_http::cors::{Any, CorsLayer};
 use tower_transaction_id::{BindTransactionIdLayer, InScope, TransactionId, X_TRANSACTION_ID};
 
-/// The ID is an argument like any other.
+/// The handler takes the ID as an argument.
 async fn order(id: TransactionId) -> (StatusCode, String) {
-    // A spawned task is no part of the request, unless it is bound to the request's scope.
+    // A spawned task has the ID only if the task is bound to the request's scope.
     let email = tokio::spawn(InScope::fork(async {
         capture_message("the mail server is away", Level::Warning);
     }));
-    // Waited for only to keep the output in order.
+    // The handler waits for the task only to keep the output in order.
     email.await.expect("the task does not panic");
 
     tracing::info!("out of mustard");
@@ -38,7 +38,7 @@ fn shop() -> Router {
     Router::new()
         .route("/orders", post(order))
         .layer(cors)
-        // Log lines show the fields of the span, also those of the spawned task.
+        // Log lines of the handler and of the spawned task show the fields of this span.
         .layer(BindTransactionIdLayer::new().hub(Hub::main()).make_span_with(|request, id| {
             tracing::info_span!("request", path = request.uri().path(), transaction_id = %id)
         }))
@@ -48,7 +48,7 @@ fn shop() -> Router {
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().without_time().with_target(false).init();
 
-    // Yours has a real DSN. Here each event is printed, and then dropped.
+    // A real service has a real DSN. This example prints each event, then drops the event.
     let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
         println!("Sentry: {:?}, tagged {:?}", event.message.unwrap_or_default(), event.tags);
         None

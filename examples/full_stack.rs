@@ -1,4 +1,4 @@
-//! The layers of an axum service in the order that keeps the ID on all that can go wrong.
+//! The layers of an axum service, in an order in which each response has the ID, failures included.
 //!
 //! ```sh
 //! cargo run --example full_stack
@@ -34,43 +34,43 @@ fn shop() -> Router {
     with_full_stack(Router::new().route("/orders", post(order)))
 }
 
-/// Also put around routes of its own by `tests/it/peers.rs`, which holds it to what is said here.
+/// `tests/it/peers.rs` puts these layers around its own routes, and tests what the comments claim.
 pub(crate) fn with_full_stack(routes: Router) -> Router {
     // In axum, the layer that is added last is the outermost: read this from the bottom up.
     routes
-        // Too much to read: 413.
+        // More than 16 bytes of body: 413.
         .layer(RequestBodyLimitLayer::new(16))
-        // Too many at once: 503, without a queue. One limit for all routes, hence "global"; the
-        // error of the shed request becomes a response right here, where it still has its ID.
+        // More than 512 requests at once: 503, without a queue. "Global" is one limit for all routes.
+        // The error of a shed request becomes a response here, inside the ID layer, and so gets the ID.
         .layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(async |_: BoxError| StatusCode::SERVICE_UNAVAILABLE))
                 .layer(LoadShedLayer::new())
                 .layer(GlobalConcurrencyLimitLayer::new(512)),
         )
-        // Too slow: 504. It drops the handler, and what that captures in its drop has the ID.
+        // Slower than 300 ms: 504. The layer drops the handler; events captured in the drop have the ID.
         .layer(TimeoutLayer::with_status_code(
             StatusCode::GATEWAY_TIMEOUT,
             Duration::from_millis(300),
         ))
-        // A panic becomes a 500 here, inside of the ID, and so it is answered with it.
+        // A panic becomes a 500 here, inside the ID layer, and so the 500 has the ID.
         .layer(CatchPanicLayer::new())
-        // A line for each request. Outside of the layers that answer by themselves, so that 413, 500,
-        // 503 and 504 are logged, too. Its own line on each failure would be an error: with
-        // sentry-tracing, that event would stand for the failure, in place of the report below, which
-        // names route and status.
+        // Logs each request. The layer is outside the layers that respond by themselves, so it logs
+        // 413, 500, 503 and 504, too. `on_failure(())` turns off its error line for each failure:
+        // sentry-tracing would send that line as an event of level error. The event would count as
+        // the report of the failure, in place of the report below, which names route and status.
         .layer(TraceLayer::new_for_http().on_failure(()))
-        // A page of another origin may send the ID, and may read it. Outside of what can fail, so
-        // that a failure can be read, too. It answers preflights by itself.
+        // A page of another origin may send the ID, and may read the ID. The layer is outside the
+        // layers that can fail, so the page can read a failure, too. It answers preflights by itself.
         .layer(
             CorsLayer::new()
                 .allow_origin(Any)
                 .allow_headers([CONTENT_TYPE, X_TRANSACTION_ID])
                 .expose_headers([X_TRANSACTION_ID]),
         )
-        // The ID: outermost, so that there is no answer without it, preflights included. Log lines have
-        // it from the span, and Sentry's events, transactions and reports from the hub. Not every 503
-        // is worth an event: when the shop is full, Sentry would hear it a thousand times.
+        // The ID layer is outermost, so each response has the ID, preflights included. Log lines get
+        // the ID from the span; Sentry's events, transactions and reports get it from the hub. A 503
+        // is not reported: a full shop would send an event for each customer it turns away.
         .layer(
             BindTransactionIdLayer::new()
                 .hub(Hub::main())
@@ -85,14 +85,16 @@ pub(crate) fn with_full_stack(routes: Router) -> Router {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Yours has a real DSN, and a rate of traces. Here each event is printed, and then dropped.
+    // A real service has a real DSN, and sets `traces_sample_rate`. This example prints each event,
+    // then drops the event.
     let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
         let panic = event.exception.last().and_then(|panic| panic.value.clone());
         let text = event.message.or(panic).unwrap_or_default();
         println!("  Sentry: {text:?}, tagged {:?}", event.tags);
         None
     });
-    // Last: the ID on logs and metrics, which have no tags, and where it came from on events.
+    // The integration is added last. It puts the ID on Sentry's logs and metrics, which have no tags,
+    // and the origin of the ID on events.
     let _sentry = sentry::init(options.add_integration(TransactionIdIntegration::new()));
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -21,7 +21,7 @@ use tower_transaction_id::{
     TransactionIdScope, X_TRANSACTION_ID,
 };
 
-/// Answers while it still cooks: what goes wrong in the body has the ID, too.
+/// Responds while the hot dog is still on the grill: an event captured in the body has the ID, too.
 async fn cook(
     _: Request<Incoming>,
 ) -> Result<Response<impl Body<Data = Bytes, Error = Infallible>>, Infallible> {
@@ -48,7 +48,7 @@ async fn serve(listener: TcpListener) -> std::io::Result<()> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    // Yours has a real DSN. Here each event is printed, and then dropped.
+    // A real service has a real DSN. This example prints each event, then drops the event.
     let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
         println!("Sentry: {:?}, tagged {:?}", event.message.unwrap_or_default(), event.tags);
         None
@@ -63,17 +63,17 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         .layer(InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"])?))
         .service(Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>());
 
-    println!("A call that starts the work by itself:");
+    println!("A call outside any scope:");
     let request = Request::get(&url).body(Empty::new())?;
     let response = client.ready().await?.call(request).await?;
-    println!("generated for it: {:?}", response.extensions().get::<TransactionId>());
+    println!("generated ID: {:?}", response.extensions().get::<TransactionId>());
     println!("echoed: {:?}", response.headers().get(X_TRANSACTION_ID));
     println!("{:?}", response.into_body().collect().await?.to_bytes());
 
-    println!("\nA call that is part of some work:");
+    println!("\nA call inside a scope:");
     let scope = TransactionIdScope::new("evening-shift-1".parse()?);
     let request = Request::get(&url).body(Empty::new())?;
-    // The layer takes the ID when it is called: that, too, has to happen in the scope.
+    // The layer reads the current ID in `call`, so `call` has to run inside the scope, too.
     let call = async { client.ready().await?.call(request).await };
     let response = scope.bind(call).await?;
     println!("echoed: {:?}", response.headers().get(X_TRANSACTION_ID));

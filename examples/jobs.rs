@@ -23,7 +23,7 @@ use tower_transaction_id::{
     X_TRANSACTION_ID,
 };
 
-/// Stands for a broker, or for a table of jobs. Each carries bytes and no hubs.
+/// Stands for a broker, or for a table of jobs. Both carry bytes, and neither carries a hub.
 type Queue = UnboundedSender<Vec<u8>>;
 
 async fn order(State(queue): State<Queue>, id: TransactionId, wish: String) -> StatusCode {
@@ -34,12 +34,12 @@ async fn order(State(queue): State<Queue>, id: TransactionId, wish: String) -> S
     }
 }
 
-/// What is read from a queue is as foreign as a header: it may have been written by another
-/// program, by hand, or before the rules were what they are.
+/// Reads the ID of a job, and checks the ID as the layer checks a header. Another program, a person,
+/// or an older version with other rules may have written the job.
 fn id_of(job: &Value) -> TransactionId {
     let sent = job["transaction_id"].as_str().unwrap_or_default();
     sent.parse().unwrap_or_else(|why: InvalidTransactionId| {
-        println!("Worker: {why}; a new one instead");
+        println!("Worker: {why}; generated a new ID");
         TransactionId::generate()
     })
 }
@@ -47,8 +47,8 @@ fn id_of(job: &Value) -> TransactionId {
 async fn work(mut queue: UnboundedReceiver<Vec<u8>>) {
     while let Some(message) = queue.recv().await {
         let job: Value = serde_json::from_slice(&message).unwrap_or_default();
-        // A hub of its own for each job, so that none leaves its tag to the next. It is opened
-        // around all of the job: calls through the client layer send the ID, too.
+        // Each job has a scope with its own hub, so the next job does not get its tag. The scope is
+        // around the whole job, so calls through the client layer send the ID, too.
         let scope = TransactionIdScope::new(id_of(&job));
         let run = async {
             if let Err(error) = cook(&job).await {
@@ -71,7 +71,7 @@ async fn cook(job: &Value) -> io::Result<()> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Yours has a real DSN. Here each event is printed, and then dropped.
+    // A real service has a real DSN. This example prints each event, then drops the event.
     let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
         let error = event.exception.last().and_then(|error| error.value.as_deref());
         println!("Sentry: {:?}, tagged {:?}", error.unwrap_or_default(), event.tags);
@@ -91,7 +91,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let echoed = response.headers().get(X_TRANSACTION_ID);
         println!("Shop: {wish:?} answered {}, echoed {echoed:?}", response.status());
     }
-    // And two from a program that knows of no ID, or has a bug.
+    // Another program adds two jobs: one without an ID, and one whose ID is invalid because of a bug.
     for job in [json!({ "wish": "relish" }), json!({ "wish": "rye", "transaction_id": "null" })] {
         queue.send(job.to_string().into_bytes())?;
     }

@@ -18,7 +18,8 @@ use tower_transaction_id::{
 };
 
 fn client(hosts: AllowedHosts) -> reqwest::Result<InjectTransactionId<Client>> {
-    // reqwest follows redirects below the layer, with all headers: it has to know the hosts, too.
+    // reqwest follows redirects below the layer, and sends all headers again. So its redirect policy
+    // has to check the hosts, too.
     let allowed = hosts.clone();
     let redirects = Policy::custom(move |attempt| {
         if allowed.allows_url(attempt.url()) {
@@ -34,7 +35,7 @@ fn client(hosts: AllowedHosts) -> reqwest::Result<InjectTransactionId<Client>> {
 async fn order(client: &mut InjectTransactionId<Client>, url: Url) -> reqwest::Result<()> {
     let request = Request::new(Method::GET, url);
     let response = client.ready().await?.call(request).await?.error_for_status()?;
-    // A redirect that was not followed is an answer like any other.
+    // A redirect that the policy stopped is an ordinary response.
     println!("{}, not followed: {:?}", response.status(), response.headers().get(LOCATION));
     Ok(())
 }
@@ -47,7 +48,7 @@ async fn cook(headers: HeaderMap) -> StatusCode {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Yours has a real DSN. Here each event is printed, and then dropped.
+    // A real service has a real DSN. This example prints each event, then drops the event.
     let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
         let error = event.exception.last().and_then(|error| error.value.as_deref());
         println!("Sentry: {:?}, tagged {:?}", error.unwrap_or_default(), event.tags);
@@ -68,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let url = url.join(path)?;
         let scope = TransactionIdScope::new(TransactionId::generate());
         println!("\nGET {}, working on {}", url.path(), scope.id());
-        // The scope holds all of the operation, and so what is captured after the call, too.
+        // The scope is around the whole operation, so the error captured after the call has the ID.
         let operation = async {
             if let Err(error) = order(&mut client, url).await {
                 capture_error(&error);

@@ -47,10 +47,10 @@ impl Health for Kitchen {
 async fn ask(client: &mut HealthClient<InjectTransactionId<Channel>>, id: TransactionId) {
     println!("\ncaller: working on {id}");
     let question = HealthCheckRequest { service: "grill".into() };
-    // The call is made when the future is polled, and so inside the scope.
+    // The call starts when the future is polled, and so inside the scope.
     let answer = TransactionIdScope::new(id).bind(client.check(question)).await;
     if let Err(status) = answer {
-        // An error of gRPC comes with metadata, and the echo is part of that.
+        // The metadata of a gRPC error contains the echoed ID.
         let echo = status.metadata().get(X_TRANSACTION_ID.as_str());
         println!("caller: {}, echoed {echo:?}", status.message());
     }
@@ -58,7 +58,7 @@ async fn ask(client: &mut HealthClient<InjectTransactionId<Channel>>, id: Transa
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Yours has a real DSN. Here each event is printed, and then dropped.
+    // A real service has a real DSN. This example prints each event, then drops the event.
     let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
         println!("Sentry: {:?}, tagged {:?}", event.message.unwrap_or_default(), event.tags);
         None
@@ -73,13 +73,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     let channel = Channel::from_shared(url.clone())?.connect().await?;
 
-    // The layer sees `/Service/Method`, and only the channel knows the host. Since this channel
-    // leads to one of our own services, any host will do.
+    // The layer sees the path `/Service/Method` and no host: only the channel has the host. This
+    // channel leads to our own service, so the layer may send the ID to any host.
     let mut client =
         HealthClient::new(InjectTransactionId::new(channel.clone(), AllowedHosts::any()));
     ask(&mut client, TransactionId::generate()).await;
 
-    // A client with an origin names the host on each request, and the list of hosts applies.
+    // `with_origin` puts the host into each request, and the list of hosts applies.
     let hosts = AllowedHosts::only(["127.0.0.1"])?;
     let mut client =
         HealthClient::with_origin(InjectTransactionId::new(channel, hosts), url.parse()?);

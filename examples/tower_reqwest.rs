@@ -1,5 +1,5 @@
-//! tower-http's redirects over reqwest: each hop is decided anew, and the last stranger in the
-//! chain learns no ID.
+//! tower-http follows redirects outside the client layer, and reqwest sends the requests. The layer
+//! checks the host of each hop, so the stranger at the end of the chain does not receive the ID.
 //!
 //! ```sh
 //! cargo run --example tower_reqwest

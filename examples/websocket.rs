@@ -17,13 +17,13 @@ use tower_transaction_id::{
 };
 
 async fn counter(upgrade: WebSocketUpgrade) -> Response {
-    // The request ends with the answer 101. What is served afterwards runs in a task of its own,
-    // which the layer does not see. So the scope is forked here, while the request is there, and
-    // the task is bound to it by hand.
+    // The request ends with the response 101. A task of its own then serves the socket, and the layer
+    // does not see that task. So the handler forks the scope of the request, and binds the task to
+    // the fork.
     let scope = TransactionIdScope::fork_current();
     upgrade.on_upgrade(async move |socket| match scope {
         Some(scope) => scope.bind(take_orders(socket)).await,
-        // Without the layer there is no ID, and orders are taken all the same.
+        // Without the layer there is no scope. The socket takes orders all the same, without an ID.
         None => take_orders(socket).await,
     })
 }
@@ -38,14 +38,14 @@ async fn take_orders(mut socket: WebSocket) {
             return;
         }
     }
-    // From here, too: a task that the socket's task starts is forked once more.
+    // A task that the socket's task spawns has the ID only if it gets a fork of its own.
     let farewell = InScope::fork(async { capture_message("a customer left", Level::Info) });
     let _ = tokio::spawn(farewell).await;
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Yours has a real DSN. Here each event is printed, and then dropped.
+    // A real service has a real DSN. This example prints each event, then drops the event.
     let options = ClientOptions::new().dsn("https://key@sentry.invalid/1").before_send(|event| {
         println!("Sentry: {:?}, tagged {:?}", event.message.unwrap_or_default(), event.tags);
         None
