@@ -1,14 +1,14 @@
-//! Guards what a request costs, against the figures in `benches/cost.tsv` and against the targets of
-//! the crate.
+//! Compares the cost of a request with the figures in `benches/cost.tsv` and with the targets of the
+//! crate.
 //!
-//! Allocations may not exceed the figures. Instructions and bytes may, by a quarter, for another
-//! compiler, another C library or another folder: the same code, built in two places, is inlined in
-//! two ways, and was seen to differ by a tenth. Instructions are counted in an optimised build and
-//! where valgrind is:
+//! Allocations may not exceed the figures. Instructions and bytes may exceed them by a quarter, since
+//! they depend on the compiler, the C library and the folder: rustc inlined the same code in two ways
+//! in two folders, and the counts differed by a tenth. Instructions are counted only in an optimised
+//! build, and only if valgrind is installed:
 //!
 //! ```sh
 //! cargo test --release --test cost
-//! COST=write cargo test --release --test cost   # takes what it finds as the new figures
+//! COST=write cargo test --release --test cost   # writes the new figures
 //! ```
 //!
 //! Times are not asserted: `cargo bench --bench overhead` measures them.
@@ -29,26 +29,26 @@ use variants::client::ClientCase;
 use variants::http2::Server;
 use variants::{Case, Variant, callgrind, report, sentry_client};
 
-/// Its own instructions, four for each buffer, are counted too.
+/// Counts allocations. The instructions of a run include four of the counter for each buffer.
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Of the instructions and the bytes.
+/// Instructions and bytes may exceed the table by this factor.
 const MARGIN: f64 = 1.25;
 
-/// What one thing that this crate does adds to none of it, as far as it was measured.
+/// The cost that one row adds to `bare`. A figure that was not measured is `None`.
 #[derive(Clone, Copy, Default)]
 struct Cost {
     allocations: Option<f64>,
     instructions: Option<f64>,
-    /// Held by one request while it waits.
+    /// The bytes that one request holds while it waits.
     bytes: Option<f64>,
 }
 
 type Costs = BTreeMap<String, Cost>;
 
-// A harness of its own: the allocator counts for all threads, and valgrind has to start this
-// program without one of libtest's.
+// The test has its own harness: the allocator counts all threads, and valgrind has to start this
+// program without a thread of libtest's.
 fn main() -> ExitCode {
     let _sentry = sentry_client::init();
     report::check_transactions();
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Also in the order of the table.
+/// Measures all rows. Returns their names in the order of the table, and their costs.
 fn measure() -> (Vec<String>, Costs) {
     let mut costs = Costs::new();
     let mut names = Vec::new();
@@ -105,7 +105,7 @@ fn instructions(mut measure: impl report::Measure) -> Vec<(String, f64)> {
     figures
 }
 
-/// What is guarded: each thing with its figure over that of `bare`.
+/// The rows of the table, each with the figure that it adds to `bare`.
 fn added(mut measure: impl report::Measure) -> Vec<(String, f64)> {
     let mut of_server = |case: &Case, variant| report::of_server(case, variant, &mut measure);
     let mut added = Vec::new();
@@ -127,7 +127,7 @@ fn added(mut measure: impl report::Measure) -> Vec<(String, f64)> {
             (format!("{}, {name}", case.name), report::rounded(figure - bare))
         }));
     }
-    // Of waiting as such.
+    // The cost of waiting: a request with sixteen polls, less the same request without them.
     for variant in [Variant::OursBase, Variant::Full] {
         let [many, none] = [Case::SIXTEEN_POLLS, Case::GENERATE_ON].map(|case| {
             let [bare, ours] = [Variant::Bare, variant].map(|variant| of_server(&case, variant));
@@ -135,7 +135,7 @@ fn added(mut measure: impl report::Measure) -> Vec<(String, f64)> {
         });
         added.push((format!("{}, {}", Case::SIXTEEN_POLLS.name, variant.name()), many - none));
     }
-    // Of the request and the event together: what is not done before an event is done for it.
+    // The request and the event together: the layers leave work undone until there is an event.
     let bare = of_server(&Case::GENERATE_ON, Variant::Bare);
     for variant in [Variant::Bare, Variant::Full, Variant::Peer] {
         let figure = of_server(&Case::CAPTURES, variant) - bare;
@@ -164,7 +164,7 @@ fn http2(mut measure: impl report::Measure) -> Vec<(String, f64)> {
     vec![(format!("HTTP/2, generate, {}", Server::OursBase.name()), ours - bare)]
 }
 
-/// What requests hold, over `bare`.
+/// The bytes that a waiting request holds, less those of `bare`.
 fn bytes() -> Vec<(String, f64)> {
     let cases = Case::WAITING.into_iter().chain(Case::STREAMS).filter(|case| case.sentry);
     let figures = cases.flat_map(|case| {
@@ -176,7 +176,7 @@ fn bytes() -> Vec<(String, f64)> {
     figures.collect()
 }
 
-/// An upper limit of one figure: so many times that of another row, and so much more.
+/// An upper limit of one figure: `times` the figure of the row `of`, and `plus`.
 struct Target {
     unit: fn(&Cost) -> Option<f64>,
     row: String,
@@ -188,7 +188,7 @@ struct Target {
 impl Target {
     fn complaint(&self, costs: &Costs) -> Option<String> {
         let Self { unit, row, times, of, plus } = self;
-        // Where instructions are not counted, some rows are not there.
+        // If instructions are not counted, some rows are missing.
         let figure = |row: &String| costs.get(row).and_then(unit);
         let found = figure(row)?;
         let other = of.as_ref().map_or(Some(0.0), figure)?;
@@ -202,7 +202,7 @@ impl Target {
     }
 }
 
-/// What the crate sets out to cost.
+/// The upper limits that the crate sets for its cost.
 fn targets() -> Vec<Target> {
     let instructions: fn(&Cost) -> Option<f64> = |cost| cost.instructions;
     let allocations: fn(&Cost) -> Option<f64> = |cost| cost.allocations;
@@ -223,13 +223,13 @@ fn targets() -> Vec<Target> {
         ratio(instructions, &full_default, 1.35, &ours, 0.0);
         ratio(instructions, &full_default, 0.31, &peer, 0.0);
     }
-    // Of one that is sent, most is the SDK's work for both, and cannot become less here.
+    // Most of the cost of a sent transaction is the SDK's, for both variants.
     for (case, times) in Case::TRANSACTIONS.iter().zip([0.58, 0.35]) {
         let [full, peer] = [Variant::Full, Variant::Peer]
             .map(|variant| format!("{}, {}", case.name, variant.name()));
         ratio(instructions, &full, times, &peer, 0.0);
     }
-    // With room for a comparison in each poll.
+    // Leaves room for a comparison in each poll.
     ratio(instructions, "16 pending polls, full", 1.02, "16 pending polls, ours+base", 0.0);
     let mut limit = |unit, row: &str, plus| {
         targets.push(Target { unit, row: row.to_owned(), times: 0.0, of: None, plus });
@@ -240,7 +240,8 @@ fn targets() -> Vec<Target> {
     limit(allocations, "client, inject, breadcrumb", 1.0);
     // The server takes 52,000, of which a few hundred vary from run to run.
     limit(instructions, "HTTP/2, generate, ours+base", 7400.0);
-    // Where there is no room for the header of the ID, its table grows for every variant.
+    // If the header table has no room for the ID, it grows for every variant. So these cases have no
+    // target.
     for case in Case::WAITING.iter().filter(|case| case.sentry && case.has_room()) {
         limit(bytes, &format!("{}, full", case.name), 1400.0);
     }

@@ -1,4 +1,4 @@
-//! The lines of a log: each is inside the span of its own request, wherever in the request it is logged.
+//! Log lines: each line is inside the span of its own request, wherever in the request it is logged.
 //!
 //! Each story has a subscriber of its own on its threads, so it needs a binary without the one that
 //! `tests/it` installs for the whole process.
@@ -65,7 +65,7 @@ enum Format {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum SentryTracing {
     None,
-    /// The one layer for all, which is deprecated.
+    /// The deprecated layer, which is one for events, logs and spans.
     Old,
     New,
 }
@@ -78,27 +78,27 @@ struct Setup {
     sentry_tracing: SentryTracing,
     sample_rate: f32,
     has_client: bool,
-    /// Whether the layer has a base hub. The current hub then has no client, as where `sentry::init` is
-    /// not used.
+    /// Whether the layer has a base hub. The current hub then has no client, as in a program without
+    /// `sentry::init`.
     has_base: bool,
 }
 
-/// What was written so far.
+/// The text and the spans that were written so far.
 #[derive(Clone, Debug, Default)]
 struct Written {
     text: Arc<Mutex<Vec<u8>>>,
     spans: Arc<Mutex<Vec<SpanData>>>,
 }
 
-/// A line, or an event of an OpenTelemetry span, which is there once the span is closed.
+/// A log line, or an event of an OpenTelemetry span. The event is written when its span is closed.
 #[derive(Debug)]
 struct Line {
     text: String,
-    /// The names of the spans that it is inside of, the innermost last.
+    /// The names of the spans around the line, the innermost last.
     spans: Vec<String>,
     /// The ID of the innermost span that has one.
     id: Option<String>,
-    /// The ID that the request was sent with, where the line names it.
+    /// The ID that the client sent, if the line has it as a field.
     sent_id: Option<String>,
 }
 
@@ -114,7 +114,8 @@ impl Written {
 }
 
 impl Line {
-    /// Of `2026-01-01T00:00:00.000000Z  INFO order{transaction_id=first}:request{..}: logs: handled`.
+    /// Reads, for example,
+    /// `2026-01-01T00:00:00.000000Z  INFO order{transaction_id=first}:request{..}: logs: handled`.
     fn of_text(line: &str) -> Self {
         let field = |text: &str, key: &str| {
             let value = text.rsplit_once(key)?.1;
@@ -190,7 +191,7 @@ impl SpanExporter for Written {
 type Boxed<S> = Box<dyn Layer<S> + Send + Sync>;
 
 impl Setup {
-    /// The order is that of axum's examples: first the filter, which is for all.
+    /// The layers stand in the order of axum's examples: first the filter, which applies to all.
     fn subscriber(self, written: &Written) -> Dispatch {
         let filtered = Registry::default().with(EnvFilter::new(self.filter));
         let output = self.output(written.clone());
@@ -265,7 +266,7 @@ impl Setup {
     }
 }
 
-/// As services do that want panics in their log.
+/// Logs panics, as many services do.
 fn log_panics() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -318,7 +319,7 @@ impl Story {
         panic!("{:?}: no {missing:?} in {:#?}", self.setup, self.lines());
     }
 
-    /// Between requests, the thread is as it was before the first one.
+    /// Checks that the thread has no span and no ID, and has the hub that it had before the requests.
     fn check_that_nothing_is_left(&self) {
         let setup = self.setup;
         assert!(Span::current().is_none(), "{setup:?}: {:?}", Span::current());
@@ -342,7 +343,7 @@ impl Drop for SayOnDrop {
     }
 }
 
-/// The ID that a request was sent with, by its own account.
+/// The ID in the header of a request.
 fn sent_id(headers: &HeaderMap) -> String {
     headers["x-transaction-id"].to_str().unwrap().to_owned()
 }
@@ -355,7 +356,7 @@ async fn everywhere(headers: HeaderMap) -> Body {
         scope.set_user(Some(User { id: Some(id.clone()), ..User::default() }));
         scope.set_tag("table", &id);
     });
-    // Meanwhile, this thread works on the others.
+    // Meanwhile, this thread works on the other requests.
     yield_now().await;
     say(&id, "continued");
     tracing::error!(sent_id = %id, "burnt");
@@ -447,7 +448,7 @@ async fn send(address: SocketAddr, path: &str, id: &str) -> String {
     raw(address, head.as_bytes()).await
 }
 
-/// The requests, three of them at a time, and all that they log.
+/// Sends the requests, three at a time, and checks all lines that they log.
 async fn each_line_is_in_its_request(story: Story) {
     let setup = story.setup;
     let started = Arc::new(Notify::new());
@@ -507,7 +508,7 @@ async fn each_line_is_in_its_request(story: Story) {
             continue;
         }
         assert!(line.id.is_some(), "{setup:?}: {line:?}");
-        // The lines of `TraceLayer` do not name it.
+        // The lines of `TraceLayer` do not have the sent ID.
         if line.sent_id.is_some() {
             assert_eq!(line.id, line.sent_id, "{setup:?}: {line:?}");
         }
@@ -517,14 +518,14 @@ async fn each_line_is_in_its_request(story: Story) {
             assert_eq!(line.spans, ["order", "request"], "{setup:?}: {line:?}");
         }
     }
-    // An OpenTelemetry event belongs to a span.
+    // An OpenTelemetry event belongs to a span, so there is none outside of a request.
     let has_outside = !matches!(setup.format, Format::OpenTelemetry);
     assert_eq!(outside > 0, has_outside, "{setup:?}");
 
     check_sentry(&story);
 }
 
-/// What sentry-tracing makes of it: events, logs and performance transactions.
+/// Checks the events, logs and performance transactions that sentry-tracing sent.
 fn check_sentry(story: &Story) {
     let setup = story.setup;
     if !setup.has_client {
@@ -540,7 +541,7 @@ fn check_sentry(story: &Story) {
         }
         assert!(id.is_some(), "{setup:?}: {event:?}");
         if text(&event) == "burnt" {
-            // What the handler set before it waited.
+            // The event has the tag and the user that the handler set before it waited.
             assert_eq!(tag(&event, "table"), id, "{setup:?}");
             assert_eq!(event.user.and_then(|user| user.id), id, "{setup:?}");
             burnt.extend(id);
@@ -558,7 +559,7 @@ fn check_sentry(story: &Story) {
     let mut measured = BTreeSet::new();
     for transaction in sent.transactions {
         let id = transaction.tags["transaction_id"].clone();
-        // The field of the span that it was made of.
+        // The transaction has the field of its span.
         assert_eq!(trace(&transaction.contexts).data["transaction_id"], *id, "{setup:?}");
         assert!(measured.insert(id), "{setup:?}: more than one of {transaction:?}");
     }
@@ -582,7 +583,7 @@ fn table(format: Format) {
             (SentryTracing::Old, 1.0, true),
             (SentryTracing::New, 0.0, true),
             (SentryTracing::New, 1.0, true),
-            // Without a Sentry client there is nothing to tag, and the lines have the ID all the same.
+            // Without a Sentry client, nothing is tagged. The lines have the ID all the same.
             (SentryTracing::New, 1.0, false),
         ];
         for (sentry_tracing, sample_rate, has_client) in sentry_layers {
@@ -670,13 +671,13 @@ thread_local! {
 enum First {
     /// The local that keeps a bound value.
     Kept,
-    /// A scope without a span, and with it Sentry's hub.
+    /// A scope without a span, which uses Sentry's hub, too.
     Scope,
-    /// A scope with a span, and with it the locals of the subscriber.
+    /// A scope with a span, which uses the subscriber's thread-locals, too.
     Span,
 }
 
-/// Sends the ID that is current when it is dropped.
+/// Sends the ID that is current when the witness is dropped.
 struct Witness(Sender<Option<TransactionId>>);
 
 impl Drop for Witness {

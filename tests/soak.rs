@@ -1,4 +1,5 @@
-//! A long run of everything at once: no event under another request's ID, none lost, nothing kept.
+//! A long run of everything at once: no event has another request's ID, no event is lost, and no memory
+//! is kept.
 //!
 //! ```sh
 //! cargo test --test soak                                                        # short, as in CI
@@ -33,7 +34,7 @@ const THREADS: usize = 2;
 const AT_ONCE: u64 = 64;
 const TENTHS: u64 = 10;
 
-/// What went wrong. A panic would not do: in a handler it is a response like another.
+/// The failed checks. A check does not panic, since a panic in a handler becomes a response.
 #[derive(Clone, Default)]
 struct Wrongs(Arc<Mutex<Vec<String>>>);
 
@@ -45,7 +46,7 @@ impl Wrongs {
     }
 }
 
-/// What Sentry was sent. Each message names the request that captured it.
+/// Checks the events that Sentry receives. The message of an event is the ID of its request.
 #[derive(Default)]
 struct Arrived {
     events: AtomicU64,
@@ -67,7 +68,7 @@ impl Transport for Arrived {
     }
 }
 
-/// What the handlers did.
+/// The number of events that the handlers captured, and their failed checks.
 #[derive(Clone, Default)]
 struct Shop {
     captured: Arc<AtomicU64>,
@@ -75,7 +76,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// Captures an event that names the request by its header, which is not what the hub goes by.
+    /// Captures an event. Its message is the ID from the request's header; its tag comes from the hub.
     fn capture(&self, id: &str) {
         self.captured.fetch_add(1, Relaxed);
         sentry::capture_message(id, Level::Info);
@@ -90,7 +91,7 @@ impl Drop for CaptureOnDrop {
     }
 }
 
-/// Does what the path says, and captures `events` events on the way.
+/// Behaves as the path says, and captures `events` events on the way.
 async fn handler(
     State(shop): State<Shop>,
     Path((what, events)): Path<(String, u32)>,
@@ -110,8 +111,8 @@ async fn handler(
     }
     match what.as_str() {
         "fails" => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        // Without the hook, which would print each of them.
-        "panics" => std::panic::resume_unwind(Box::new("as told")),
+        // `resume_unwind` does not call the panic hook, which would print each panic.
+        "panics" => std::panic::resume_unwind(Box::new("on purpose")),
         "hangs" => {
             let _guard = CaptureOnDrop(shop, id);
             std::future::pending::<()>().await;
@@ -134,7 +135,7 @@ async fn handler(
                 tokio::task::yield_now().await;
                 shop.capture(&id);
             });
-            // Waited for, so that nothing is under way when all are counted.
+            // Waits for the task, so that no task is under way when the events are counted.
             tokio::spawn(task).await.unwrap();
         }
         "edits" => {
@@ -162,7 +163,7 @@ async fn serve(layer: BindTransactionIdLayer, shop: Shop) -> SocketAddr {
     address
 }
 
-/// A small generator, so that a seed repeats a run.
+/// A small generator of random numbers. The same seed repeats a run.
 struct Random(u64);
 
 impl Random {
@@ -177,7 +178,7 @@ impl Random {
     }
 }
 
-/// What is asked for, and what the client does meanwhile.
+/// The kinds of requests. A kind that is here more than once is more frequent.
 const WHATS: [&str; 15] = [
     "ok",
     "ok",
@@ -208,7 +209,7 @@ const HEADERS: [Option<&[u8]>; 8] = [
     Some(b"${jndi:ldap://x}"),
 ];
 
-/// In milliseconds. Nothing takes as long.
+/// In milliseconds, and longer than any request takes.
 const PATIENCE: u64 = 60_000;
 
 #[derive(Default)]
@@ -245,8 +246,7 @@ async fn one_request(
         request.headers_mut().insert("x-transaction-id", value);
     }
     counts.sent.fetch_add(1, Relaxed);
-    // A header that is no ID is replaced by the client layer where there is one, so that half of
-    // the requests go without.
+    // Half of the requests skip the client layer, since the layer replaces a header that is no ID.
     let through_the_layer = n.is_multiple_of(2);
     let sent = async {
         if through_the_layer {
@@ -268,7 +268,7 @@ async fn one_request(
             _ => assert_eq!(echo.len(), 32),
         }
         let body = response.bytes().await.unwrap();
-        // On a machine that is busy, any of them may be late.
+        // On a busy machine, any request may time out.
         assert!(status == expected || status == 504, "{status} for {what}");
         assert!(path != "streams" || status != 200 || body.len() == 5000);
         status
@@ -291,7 +291,7 @@ thread_local! {
     static OWN_HUB: RefCell<Option<Arc<Hub>>> = const { RefCell::new(None) };
 }
 
-/// A runtime whose threads are looked at when they end: each must be as it was when it started.
+/// A runtime that checks each thread at its end: the thread has the hub of its start, and no ID.
 fn runtime(wrongs: Wrongs) -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
@@ -311,8 +311,8 @@ fn runtime(wrongs: Wrongs) -> tokio::runtime::Runtime {
 #[test]
 fn everything_at_once_for_a_long_time() {
     let total: u64 = std::env::var("SOAK_REQUESTS").map_or(12_000, |n| n.parse().unwrap());
-    // In rounds, each with clients of its own: an HTTP/2 connection is closed after a thousand resets
-    // of its own making, to which streams that were given up add.
+    // Each round has new clients. An HTTP/2 connection closes after a thousand resets of its own, and
+    // each stream that the client gives up adds one.
     let per_client = total.div_ceil(TENTHS * AT_ONCE).min(100);
     let rounds = total.div_ceil(per_client * AT_ONCE);
     let wrongs = Wrongs::default();
@@ -321,7 +321,7 @@ fn everything_at_once_for_a_long_time() {
         .dsn("https://public@sentry.invalid/1")
         .transport(arrived.clone())
         .add_integration(TransactionIdIntegration::new());
-    // Bound to the main hub, as sentry::init does, so that the workers' hubs have it.
+    // Binds the client to the main hub, as `sentry::init` does, so that the workers' hubs have it.
     Hub::main().bind_client(Some(Arc::new(options.into())));
     let runtime = runtime(wrongs.clone());
     let shop = Shop { wrongs: wrongs.clone(), ..Shop::default() };
@@ -355,7 +355,7 @@ fn everything_at_once_for_a_long_time() {
                 tenths.push((started.elapsed(), resident()));
             }
         }
-        // What was cancelled is dropped when the server notices; wait until nothing more comes.
+        // The server drops a cancelled request when it notices. Waits until no more events come.
         let mut before = u64::MAX;
         while before != shop.captured.load(Relaxed) {
             before = shop.captured.load(Relaxed);
@@ -391,8 +391,8 @@ fn everything_at_once_for_a_long_time() {
     }
     assert!(cancelled > 0);
     assert_eq!(events, captured);
-    // The first half warms up; what leaks, leaks with every request. The least of some tenths each
-    // time, since what is in use changes from one moment to the next.
+    // The first half warms up. A leak grows with every request, so it shows in the second half. Each
+    // side is the least of some tenths, since the memory in use changes from moment to moment.
     let least =
         |tenths: &[(Duration, Option<u64>)]| tenths.iter().filter_map(|tenth| tenth.1).min();
     if let (Some(warm), Some(last)) = (least(&tenths[3..6]), least(&tenths[7..])) {

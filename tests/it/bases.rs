@@ -1,4 +1,4 @@
-//! `.hub(..)`: a base hub serves request after request, and none of them sees another.
+//! `.hub(..)`: a base hub serves many requests, and no request sees data of another one.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ async fn visit(address: std::net::SocketAddr, path: &str, id: &str) {
     raw(address, head.as_bytes()).await;
 }
 
-/// What requests leave behind, to be used when they are long over.
+/// Hubs that requests leave behind, and that the tests use after the end of these requests.
 #[derive(Default)]
 struct Left {
     hubs: Mutex<Vec<Arc<Hub>>>,
@@ -98,7 +98,7 @@ fn what_one_request_did_to_its_scope_is_unseen_by_the_next() {
             // Each request has a trace of its own.
             let trace = untouched.contexts["trace"].clone();
             assert_ne!(event.contexts.insert("trace".into(), trace.clone()), Some(trace));
-            // Apart from that, its ID, its time and its own event ID, it is like the very first.
+            // Apart from the trace, the ID, the time and the event ID, the event equals the first one.
             event.timestamp = untouched.timestamp;
             event.event_id = untouched.event_id;
             assert_eq!(event, untouched, "after {what}");
@@ -124,7 +124,7 @@ fn what_is_captured_when_a_request_is_long_over_keeps_its_id() {
         for (n, what) in keepers.iter().enumerate() {
             visit(address, &format!("/{what}"), &format!("kept-{n}")).await;
         }
-        // Many more, so that every scope that can be used again has been.
+        // Serves many more requests, so that each scope that can be used again has been used again.
         for n in 0..100 {
             visit(address, "/checks", &format!("check-{n}")).await;
         }

@@ -1,4 +1,4 @@
-//! What the layer must not change about a body: its length, its end, its trailers.
+//! The layer does not change the length, the end and the trailers of a body.
 
 use axum::Router;
 use axum::body::Body;
@@ -44,7 +44,7 @@ fn length_head_no_content_and_trailers_are_as_without_the_layer() {
             let plain = raw(bare, head.as_bytes()).await;
             let ours = raw(bound, head.as_bytes()).await;
             assert_eq!(header_lines(&ours, "content-length"), content_length, "{method} {path}");
-            // Apart from the echo and the clock, the two are the same, bytes of the body included.
+            // Apart from the echo and the date, the two responses are equal, bytes of the body included.
             let without = |response: &str| {
                 let lines = response.lines().filter(|line| {
                     !line.starts_with("x-transaction-id: ") && !line.starts_with("date: ")

@@ -25,7 +25,7 @@ fn client() -> InjectTransactionId<reqwest::Client> {
     InjectTransactionId::new(inner, AllowedHosts::only(["127.0.0.1"]).unwrap())
 }
 
-/// Captures, then asks the next service if there is one; the last in the row fails.
+/// Captures an event, then calls the next service. The last service in the row fails.
 async fn handler(State(next): State<Option<SocketAddr>>) -> Result<&'static str, StatusCode> {
     capture("handled");
     let next = next.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
@@ -40,7 +40,7 @@ async fn handler(State(next): State<Option<SocketAddr>>) -> Result<&'static str,
 #[test]
 fn three_services_in_a_row_report_under_one_id() {
     story(|_| async {
-        // Each with a Sentry client of its own, as in a process of its own.
+        // Each service has its own Sentry client, as in its own process.
         let mut services = Vec::new();
         let mut next = None;
         for _ in 0..3 {
@@ -85,11 +85,11 @@ fn tonic_carries_the_id_in_unary_calls_and_in_streams() {
         let channel = Channel::builder(origin.clone()).connect().await.unwrap();
         let check = || HealthCheckRequest { service: "kitchen".into() };
 
-        // A layer around the channel sees a path only, so that only any() lets the ID through...
+        // A layer around the channel sees a path without a host, so only `any()` sends the ID.
         let layer = InjectTransactionIdLayer::new(AllowedHosts::any());
         let service = ServiceBuilder::new().layer(layer).service(channel.clone());
         let mut any = HealthClient::new(service);
-        // ... while with an origin the host is known.
+        // With an origin, the layer sees the host.
         let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"]).unwrap());
         let service = ServiceBuilder::new().layer(layer).service(channel);
         let mut with_origin = HealthClient::with_origin(service.clone(), origin);
@@ -109,7 +109,7 @@ fn tonic_carries_the_id_in_unary_calls_and_in_streams() {
             assert!(stream.message().await.unwrap().is_some());
             let unary = without_origin.check(check()).await.unwrap();
             assert_ne!(echo(unary.metadata()), "grpc");
-            // A call that fails answers in headers alone.
+            // The response to a failing call has headers only.
             let unknown = HealthCheckRequest { service: "cellar".into() };
             let status = any.check(unknown).await.unwrap_err();
             assert_eq!(echo(status.metadata()), "grpc");

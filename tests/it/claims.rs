@@ -19,7 +19,7 @@ use tower_transaction_id::{
 
 type Never = std::convert::Infallible;
 
-/// The rules for an ID once more, in other words than the library's.
+/// The rules for a valid ID, written a second time and independently of the library.
 pub(crate) fn is_valid(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:+/=@~".contains(c);
@@ -32,7 +32,7 @@ pub(crate) fn is_valid(value: &[u8]) -> bool {
         && !["undefined", "null", "nan", "none", "nil"].contains(&text.to_lowercase().as_str())
 }
 
-/// What is accepted survives every form byte for byte, and an error keeps the value to itself.
+/// An accepted value keeps its bytes in every form, and an error does not show the value.
 pub(crate) fn any_value(value: &[u8]) {
     let text = String::from_utf8_lossy(value);
     assert_eq!(text.parse::<TransactionId>().is_ok(), is_valid(text.as_bytes()));
@@ -46,25 +46,25 @@ pub(crate) fn any_value(value: &[u8]) {
             assert_eq!(id.header_value(), header);
         }
         Err(error) => {
-            // Its text is made of the rule and the length, and of nothing else.
+            // The text of the error consists of the rule and the length.
             let (rule, len) = (error.rule(), value.len());
             assert_eq!(error.to_string(), format!("not a transaction ID ({len} bytes): {rule}"));
-            // `unwrap` prints this.
+            // `unwrap` prints the `Debug` form.
             assert_eq!(format!("{error:?}"), error.to_string());
         }
     }
 }
 
-/// The lines of a request, each so many times.
+/// The header lines of a request, each `copies` times.
 pub(crate) struct Lines<'a> {
     pub(crate) values: &'a [Vec<u8>],
     pub(crate) copies: usize,
-    /// What the generator yields.
+    /// The value that the generator returns.
     pub(crate) generated: Option<&'a [u8]>,
     pub(crate) trusted: bool,
 }
 
-/// A generator that yields the values it was given.
+/// A generator that returns always the same value.
 #[derive(Clone)]
 struct Yields(Option<HeaderValue>);
 
@@ -92,7 +92,7 @@ pub(crate) fn any_lines(hub: &Arc<Hub>, kept: &TestTransport, request: &Lines<'_
         let seen = the_one(request.headers());
         assert_eq!(TransactionId::current().unwrap().header_value(), seen);
         let mut response = Response::new(Full::new(Bytes::copy_from_slice(seen.as_bytes())));
-        // The same again, as if it came from a service behind.
+        // The response has the same lines, as if a service behind had set them.
         append_all(response.headers_mut());
         Ok::<_, Never>(response)
     });
@@ -127,9 +127,9 @@ fn the_one(headers: &HeaderMap) -> &HeaderValue {
     lines[0]
 }
 
-/// No list of hosts, URI and `Host` line is too strange: only hosts that were named see the ID.
+/// For any list of hosts, URI and `Host` line, only listed hosts receive the ID.
 pub(crate) fn any_hosts(entries: &[String], uri: &str, host_line: Option<&[u8]>) {
-    // Of all that is listed, what is a host.
+    // Keeps the entries that the library accepts as hosts.
     let is_host = |entry: &&String| {
         let is_host = AllowedHosts::only([entry]).is_ok();
         assert!(is_host || !is_sound(entry), "{entry} was refused");
@@ -140,7 +140,7 @@ pub(crate) fn any_hosts(entries: &[String], uri: &str, host_line: Option<&[u8]>)
         assert!(entries.is_empty(), "together, {entries:?} were refused");
         return;
     };
-    // Asked by hand, with anything.
+    // `allows` takes any text without a panic.
     let _ = hosts.allows(uri, Some(1));
     let Ok(uri) = uri.parse::<Uri>() else { return };
     let host_line = host_line.and_then(|line| HeaderValue::from_bytes(line).ok());
@@ -163,18 +163,18 @@ pub(crate) fn any_hosts(entries: &[String], uri: &str, host_line: Option<&[u8]>)
         let is_sent = send(&hosts, forwarded);
         assert!(is_named || !is_sent, "{entries:?} let {uri} through, {host_line:?}");
         assert!(send(&AllowedHosts::any(), forwarded));
-        // A client that makes a URL of it agrees on where it goes.
+        // The URL that a client makes of the URI leads to a listed host, too.
         if let (true, Some(_), Ok(url)) = (is_sent, uri.scheme(), uri.to_string().parse()) {
             assert!(hosts.allows_url(&url), "{entries:?} let {uri} through, and not {url}");
         }
     }
-    // A host that is listed as it is written is sent to.
+    // If the list has the host as the URI writes it, the request has the ID.
     if let Some(host) = uri.host().filter(|host| is_sound(host)) {
         assert!(send(&AllowedHosts::only([host]).unwrap(), false), "not even {host} to {uri}");
     }
 }
 
-/// Sends `request` in a scope whose ID is `mine`. Whether it has the ID when it leaves.
+/// Sends `request` in a scope whose ID is `mine`. Returns whether the sent request has the ID.
 fn leaves_with_the_id(hosts: &AllowedHosts, request: Request<()>) -> bool {
     let layer = InjectTransactionIdLayer::new(hosts.clone());
     let client = ServiceBuilder::new().layer(layer).service_fn(async |request: Request<()>| {
@@ -188,8 +188,8 @@ fn leaves_with_the_id(hosts: &AllowedHosts, request: Request<()>) -> bool {
     id.is_some()
 }
 
-/// The host and port that a request names, the host in lower case. Of a `Host` line that is none,
-/// rather something than nothing.
+/// The host, in lower case, and the port that a request names. A `Host` line is split before its port,
+/// and not checked.
 fn target(uri: &Uri, host_line: Option<&HeaderValue>) -> Option<(String, Option<u16>)> {
     if let Some(host) = uri.host() {
         let of_scheme = match uri.scheme_str() {
@@ -208,8 +208,8 @@ fn target(uri: &Uri, host_line: Option<&HeaderValue>) -> Option<(String, Option<
     })
 }
 
-/// Whether an entry names a host. Not by the library's way, which takes the entry apart: by what
-/// the host could be listed as. Both are in lower case.
+/// Whether `entry` names `host`, both in lower case. The library takes the entry apart. This function
+/// compares the entry with each form in which a list can write the host.
 fn names(entry: &str, host: &str, port: Option<u16>) -> bool {
     let with_port = entry.rsplit_once(':').filter(|(_, port_of_entry)| {
         entry.parse::<IpAddr>().is_err() && port_of_entry.parse().ok() == port
@@ -241,7 +241,7 @@ fn strict_address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// An address, or a name of which nobody is in doubt, as of `127.1`, which is an address to a URL.
+/// Whether `host` is an address, or a name that no URL reads as an address. `127.1` is neither.
 fn is_sound(host: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

@@ -1,4 +1,4 @@
-//! What outbound calls leave in Sentry: events, breadcrumbs and spans.
+//! The events, breadcrumbs and spans that outbound calls leave in Sentry.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn a_failing_status_is_an_event_in_the_shape_of_sentry_s_own() {
         assert_eq!(tag(&event, "transaction_id").as_deref(), Some("ours"));
         assert_eq!(tag(&event, "peer_transaction_id").as_deref(), Some("theirs"));
         let exception = event.exception.last().unwrap();
-        // Sentry makes the title of an event of these two.
+        // Sentry shows the type and the value as the title of an event.
         assert_eq!(exception.ty, "GET 127.0.0.1");
         assert_eq!(exception.value.as_deref(), Some("503 Service Unavailable"));
         let mechanism = exception.mechanism.as_ref().unwrap();
@@ -82,7 +82,7 @@ fn a_failing_status_is_an_event_in_the_shape_of_sentry_s_own() {
         );
         assert!(!format!("{event:?}").contains("secret"), "{event:?}");
 
-        // Who groups by hand knows better.
+        // The layer keeps a fingerprint that the caller set.
         let by_hand = async {
             sentry::configure_scope(|scope| scope.set_fingerprint(Some(&["by hand"])));
             call("/503").await
@@ -140,7 +140,7 @@ fn a_transport_error_is_an_event_with_its_sources_and_without_secrets() {
         assert!(error.unwrap_err().to_string().contains("secret"), "passed on as it was");
         check(&sentry, &plain);
 
-        // Without a look at the error, its type has to do.
+        // Without `read_errors`, the report shows the type of the error.
         scope("ours").bind(client(capturing.clone()).oneshot(request(&url))).await.unwrap_err();
         let event = sentry.take_events().pop().unwrap();
         let [exception] = &event.exception[..] else { panic!("{event:?}") };
@@ -156,7 +156,7 @@ fn a_transport_error_is_an_event_with_its_sources_and_without_secrets() {
         scope("ours").bind(hyper.oneshot(to_hyper.unwrap())).await.unwrap_err();
         check(&sentry, &plain);
 
-        // Boxed, as everything inside tower's timeout is.
+        // tower's timeout boxes the errors of the service inside.
         let boxed = ServiceBuilder::new()
             .layer(
                 layer()
@@ -219,7 +219,7 @@ fn each_call_in_a_scope_leaves_a_breadcrumb_and_none_leaks_out() {
         scope("ours").bind(work).await;
         let event = sentry.take_events().pop().unwrap();
         let crumbs = crumbs(&event);
-        let told: Vec<_> = crumbs
+        let shown: Vec<_> = crumbs
             .iter()
             .map(|crumb| {
                 assert_eq!((crumb.ty.as_str(), crumb.category.as_deref()), ("http", Some("http")));
@@ -231,7 +231,7 @@ fn each_call_in_a_scope_leaves_a_breadcrumb_and_none_leaks_out() {
             .collect();
         let of = |path: &str| format!("{plain}{path}");
         assert_eq!(
-            told,
+            shown,
             [
                 (Level::Info, of("/200").as_str(), "200".to_owned()),
                 (Level::Warning, &of("/404"), "404".to_owned()),
@@ -241,7 +241,7 @@ fn each_call_in_a_scope_leaves_a_breadcrumb_and_none_leaks_out() {
             ]
         );
 
-        // Nothing on the hub outside, from calls inside or outside a scope, nor where it is off.
+        // The hub outside has no breadcrumb of any call, and `breadcrumbs(false)` leaves none.
         client.clone().oneshot(request(&server)).await.unwrap();
         let mut by_hand = request(&server);
         by_hand.headers_mut().insert("x-transaction-id", "by-hand".parse().unwrap());
@@ -291,7 +291,7 @@ fn a_breadcrumb_is_there_after_a_call_that_waited_inside_a_span() {
     });
 }
 
-/// A server that notes the tracing headers of its requests.
+/// A server that stores the headers of its requests.
 async fn tracing_server() -> (String, Arc<Mutex<Vec<HeaderMap>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let note = seen.clone();
@@ -327,7 +327,8 @@ fn an_active_span_is_continued_on_allowed_hosts_and_gets_a_child() {
             headers.get("sentry-trace").map(|value| value.to_str().unwrap().to_owned())
         };
 
-        // Without an active span: the trace of the scope, never that of the process, and no decision.
+        // Without an active span, the layer sends the trace of the scope, not the one of the process,
+        // and no sampling decision.
         let of_process = Hub::new_from_top(&sentry.hub).configure_scope(|scope| {
             scope.iter_trace_propagation_headers().next().map(|(_, value)| value)
         });

@@ -30,13 +30,13 @@ async fn note(State(seen): State<Seen>, headers: HeaderMap) {
     seen.lock().unwrap().push(if lines.is_empty() { "-".into() } else { lines.join("|") });
 }
 
-/// A server that notes the IDs it sees, and what it saw so far.
+/// A server that stores the IDs that it receives, and the IDs so far.
 async fn server() -> (SocketAddr, Seen) {
     let seen = Seen::default();
     (serve(Router::new().fallback(note).with_state(seen.clone())).await, seen)
 }
 
-/// A server that notes the ID and leads on to `target`.
+/// A server that stores the ID and redirects to `target`.
 async fn redirecting(target: String) -> (SocketAddr, Seen) {
     let seen = Seen::default();
     let lead = async move |state: State<Seen>, headers: HeaderMap| {
@@ -91,7 +91,7 @@ fn each_client_carries_the_id_to_the_allowed_host_alone() {
             assert_eq!(take(&seen), [expected; 3], "{url}");
         }
 
-        // A shared client by reference, and a header name of one's own.
+        // A shared client by reference, and another header name.
         let client = reqwest_client();
         let layer = InjectTransactionIdLayer::new(AllowedHosts::any())
             .header_name(HeaderName::from_static("x-correlation-id"));
@@ -103,7 +103,7 @@ fn each_client_carries_the_id_to_the_allowed_host_alone() {
 }
 
 fn reqwest_client() -> reqwest::Client {
-    // The proxy settings of the machine that runs the tests are none of our business.
+    // Ignores the proxy settings of the machine that runs the tests.
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
@@ -117,14 +117,14 @@ fn where_the_id_comes_from() {
             .service(reqwest_client());
         let call = || client.clone().oneshot(reqwest_client().get(&url).build().unwrap());
 
-        // The scope comes before the hub's tag, and the hub's tag before a new one.
+        // The ID of the scope comes before the hub's tag, and the hub's tag before a generated ID.
         let hub = Arc::new(Hub::new_from_top(&sentry.hub));
         hub.configure_scope(|scope| scope.set_tag("transaction_id", "by-hand"));
         scope("scoped").bind(call().bind_hub(hub.clone())).await.unwrap();
         call().bind_hub(hub).await.unwrap();
         assert_eq!(take(&seen), ["scoped", "by-hand"]);
 
-        // A task that was given only the hub of its request.
+        // A task that has only the hub of its request.
         let task = async {
             let hub = Arc::new(Hub::new_from_top(Hub::current()));
             tokio::spawn(call().bind_hub(hub)).await.unwrap().unwrap();
@@ -155,7 +155,8 @@ fn across_a_hop_to_another_task_the_layer_belongs_outside() {
             scope("mine").bind(outside.clone().oneshot(request(host))).await.unwrap();
         }
         assert_eq!(take(&seen), ["mine", "-"]);
-        // As the docs warn: in the task of `Buffer` nothing is current, and the call is on its own.
+        // In the task of `Buffer` no ID is current, as the docs warn: the layer generates an ID for one
+        // call, and leaves the copied ID on the other one.
         for host in ["localhost", "127.0.0.1"] {
             scope("mine").bind(inside.clone().oneshot(request(host))).await.unwrap();
         }
@@ -168,7 +169,7 @@ fn across_a_hop_to_another_task_the_layer_belongs_outside() {
 fn outside_any_request_the_call_starts_the_work_in_a_scope_of_its_own() {
     story(|sentry| async move {
         let (address, seen) = server().await;
-        // What the inner client captures on its way is part of the work.
+        // An event that the inner client captures has the ID of the call.
         let inner = tower::service_fn(async |request: reqwest::Request| {
             capture("inner");
             reqwest_client().execute(request).await
@@ -183,12 +184,12 @@ fn outside_any_request_the_call_starts_the_work_in_a_scope_of_its_own() {
         assert_eq!(sentry.take(), [("inner".to_owned(), Some(id))]);
         assert_eq!(TransactionId::current(), None);
 
-        // The extensions hold only an ID that was generated here.
+        // The extensions hold an ID only if the layer generated it.
         let request = reqwest_client().get(format!("http://{address}/")).build().unwrap();
         let response = scope("known").bind(client.oneshot(request)).await.unwrap();
         assert!(response.extensions().get::<TransactionId>().is_none());
 
-        // To a host that may not see it, nothing is generated.
+        // For a host that is not on the list, the layer generates no ID.
         let (address, seen) = server().await;
         let client = ServiceBuilder::new()
             .layer(InjectTransactionIdLayer::new(only_localhost()))
@@ -216,7 +217,7 @@ fn reqwest_forwards_the_header_on_a_redirect_unless_its_policy_stops() {
             assert_eq!(take(&first_saw), ["mine"]);
             (response.status().as_u16(), take(&other_saw))
         };
-        // Why the docs say so: reqwest's own policy sends the ID to every host that a redirect names.
+        // reqwest's default policy sends the ID to every host that a redirect names: hence the warning.
         assert_eq!(get(reqwest::redirect::Policy::default()).await, (200, vec!["mine".to_owned()]));
         assert_eq!(get(reqwest::redirect::Policy::none()).await, (307, vec![]));
         let hosts = only_localhost();

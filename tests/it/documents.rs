@@ -1,4 +1,4 @@
-//! The documents keep their promises.
+//! The documents match the code, and each other.
 
 use std::env::consts::EXE_SUFFIX;
 use std::fs;
@@ -61,7 +61,7 @@ fn the_readme_is_short_and_shows_whole_programs() {
     let blocks = blocks(&readme);
     let rust: Vec<_> = blocks.iter().filter(|(language, _)| language.starts_with("rust")).collect();
     for (language, lines) in &rust {
-        // rustdoc compiles each block, and hides such lines from its reader.
+        // rustdoc compiles a line that starts with `# `, and does not show the line to the reader.
         let hidden = lines.iter().find(|line| line.trim() == "#" || line.trim().starts_with("# "));
         assert_eq!(hidden, None);
         assert!(matches!(*language, "rust" | "rust,no_run"), "{language} is not compiled");
@@ -88,7 +88,7 @@ fn the_readme_shows_the_output_of_the_demo() {
 
     let printed = demo();
     let mut printed_shapes = printed.lines().map(shape);
-    // The README leaves lines out, and keeps the order.
+    // The README leaves out some lines, and keeps the order of the others.
     for line in shown {
         assert!(printed_shapes.any(|other| other == shape(line)), "no {line:?} in {printed}");
     }
@@ -96,7 +96,7 @@ fn the_readme_shows_the_output_of_the_demo() {
 
 /// The output of `cargo run --example hotdogs -- --once`.
 fn demo() -> String {
-    // `cargo test` has built it. A nested cargo would build it anew for a sanitizer's target.
+    // `cargo test` has built the demo. A nested cargo would build it again for a sanitizer's target.
     let tests = std::env::current_exe().unwrap();
     let built: PathBuf = tests.ancestors().nth(2).unwrap().join("examples");
     let built = built.join(format!("hotdogs{EXE_SUFFIX}"));

@@ -126,7 +126,7 @@ fn paths_are_no_part_of_a_fingerprint() {
         response.body(Body::empty()).unwrap()
     }
     story(|sentry| async move {
-        // Plain and gRPC requests, each with several answers.
+        // Plain and gRPC requests, each with several responses.
         for (is_grpc, code) in [
             (false, None),
             (true, None),

@@ -1,4 +1,4 @@
-//! Which hosts see the ID: a table, through the layer, for each kind of request.
+//! The hosts that receive the ID: a table for each kind of request, tested through the layer.
 
 use http::{Request, Response};
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -6,7 +6,7 @@ use tower_transaction_id::{AllowedHosts, InjectTransactionIdLayer, TransactionId
 
 use crate::support::{Never, story};
 
-/// Sends `request` through the layer in a scope `mine`; the header lines that left.
+/// Sends `request` through the layer in a scope `mine`. Returns the header lines that were sent.
 async fn sent(hosts: &AllowedHosts, request: Request<()>) -> Vec<String> {
     let client = ServiceBuilder::new()
         .layer(InjectTransactionIdLayer::new(hosts.clone()))
@@ -69,17 +69,17 @@ fn the_parsed_host_decides() {
         (port, "http://[::1]/", None, false),
         (https, "https://example.com/", None, true),
         (https, "http://example.com/", None, false),
-        // Without an authority the Host header decides.
+        // If the URI has no authority, the `Host` header decides.
         (exact, "/path", Some("example.com"), true),
         (exact, "/path", Some("example.com:8080"), true),
         (exact, "/path", Some("evil.test"), false),
         (exact, "/path", Some("example.com@evil.test"), false),
         (exact, "/path", Some("evil.test@example.com"), false),
-        // As long as the name it poses as.
+        // The host after the `@` is as long as the listed name.
         (exact, "/path", Some("example.com@evil.test.x"), false),
         (v6, "/path", Some("[::1]:8080"), true),
         (exact, "/path", None, false),
-        // With one it does not.
+        // If the URI has an authority, the `Host` header does not count.
         (exact, "http://evil.test/", Some("example.com"), false),
         (exact, "http://example.com/", Some("evil.test"), true),
     ];
@@ -88,7 +88,7 @@ fn the_parsed_host_decides() {
             let hosts = AllowedHosts::only(*rules).unwrap();
             let lines = sent(&hosts, request(uri, *host)).await;
             assert_eq!(lines, vec!["mine"; usize::from(*allowed)], "{rules:?} {uri} {host:?}");
-            // reqwest parses URLs by itself; the answers must be the same.
+            // reqwest has its own URL parser. The decisions must be equal.
             if let Ok(url) = reqwest::Url::parse(uri) {
                 assert_eq!(hosts.allows_url(&url), *allowed, "{rules:?} {uri}");
             }
@@ -118,11 +118,11 @@ fn a_list_with_an_entry_that_is_no_host_is_refused_by_name() {
         "..com",
         "example.com:+80",
         "10.0.0.0/8",
-        // To a URL these are addresses, and not written as one.
+        // A URL reads these as addresses, but an address is written in another way.
         "10.0.0.7.",
         "127.1",
         "2130706433",
-        // An address is not below a suffix, though its text ends like one.
+        // A suffix covers names only. No address is below a suffix, even if its text ends with it.
         ".0.0.7",
         ".10.0.0.7",
         ".1",
@@ -133,7 +133,7 @@ fn a_list_with_an_entry_that_is_no_host_is_refused_by_name() {
         assert_eq!(error.entry(), entry);
         assert!(error.to_string().starts_with(&format!("{entry:?} is no host")), "{error}");
     }
-    // As configuration files have them: the sentence names the part that is an entry.
+    // Configuration files often have whole URLs. The error names the part that the list accepts.
     for (entry, write) in [
         ("https://example.com/api", "example.com"),
         ("http://example.com:8080?a", "example.com:8080"),
@@ -142,7 +142,7 @@ fn a_list_with_an_entry_that_is_no_host_is_refused_by_name() {
         let error = AllowedHosts::only([entry]).unwrap_err();
         assert_eq!(error.entry(), entry);
         assert!(error.to_string().ends_with(&format!("write {write:?}")), "{error}");
-        // The sentence is what `unwrap` and `main` print.
+        // `unwrap` and `main` print the `Debug` form, so it is the same sentence.
         assert_eq!(format!("{error:?}"), error.to_string());
     }
     let empty = AllowedHosts::only::<[&str; 0]>([]).unwrap_err();

@@ -1,4 +1,4 @@
-//! Which incoming values are kept and which lead to a new ID, seen from a socket.
+//! The incoming values that are kept, and those that are replaced by a new ID, seen from a socket.
 
 use axum::Router;
 use axum::routing::get;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::support::{capture, echo, get_with_ids, serve, story};
 
-/// Captures, and answers with the header lines that it saw.
+/// Captures an event, and responds with the header lines of the request.
 async fn handler(headers: HeaderMap) -> String {
     capture("handled");
     let lines = headers.get_all("x-transaction-id").iter();
@@ -25,7 +25,7 @@ fn an_incoming_value_is_kept_byte_for_byte_or_replaced() {
     let long = "a".repeat(200);
     let too_long = "a".repeat(201);
     let huge = "a".repeat(60 * 1024);
-    // The lines of the header, and which of them is kept.
+    // The lines of the header, and the value that is kept.
     let table: &[(&[&[u8]], Option<&str>)] = &[
         (&[], None),
         (&[b""], None),
@@ -142,8 +142,8 @@ fn an_id_is_the_same_in_all_its_forms() {
     let uuid = Uuid::from_u128(0x7e57_d004_2b97_4e7a_b45f_5387_3677_91cd);
     assert_eq!(TransactionId::try_from(uuid).unwrap(), "7e57d0042b974e7ab45f5387367791cd");
     let nil = Uuid::nil();
-    let nobody = nil.simple().to_string().parse::<TransactionId>().unwrap_err();
-    assert_eq!(TransactionId::try_from(nil), Err(nobody));
+    let error = nil.simple().to_string().parse::<TransactionId>().unwrap_err();
+    assert_eq!(TransactionId::try_from(nil), Err(error));
 }
 
 struct FromQuery;
@@ -154,7 +154,7 @@ impl MakeTransactionId for FromQuery {
     }
 }
 
-/// As in tower-http's documentation: the clones count together.
+/// The clones share one count, as in tower-http's documentation.
 #[derive(Clone, Default)]
 struct Counter(Arc<AtomicU32>);
 
@@ -210,13 +210,13 @@ fn an_id_is_serialised_as_its_text_and_read_by_its_rules() {
     let id: TransactionId = "Order:7/b".parse().unwrap();
     let json = serde_json::to_string(&id).unwrap();
     assert_eq!(json, r#""Order:7/b""#);
-    // Borrowed, owned, with an escape, and from a reader.
+    // From borrowed text, from an owned value, from text with an escape, and from a reader.
     assert_eq!(serde_json::from_str::<TransactionId>(&json).unwrap(), id);
     let value = serde_json::to_value(&id).unwrap();
     assert_eq!(serde_json::from_value::<TransactionId>(value).unwrap(), id);
     assert_eq!(serde_json::from_str::<TransactionId>(r#""Order:7\u002fb""#).unwrap(), id);
     assert_eq!(serde_json::from_reader::<_, TransactionId>(json.as_bytes()).unwrap(), id);
-    // Also as a key, and where there may be none.
+    // As the key of a map, and as an `Option`.
     let orders = BTreeMap::from([(id.clone(), Some(id.clone())), ("8".parse().unwrap(), None)]);
     let json = serde_json::to_string(&orders).unwrap();
     assert_eq!(json, r#"{"8":null,"Order:7/b":"Order:7/b"}"#);

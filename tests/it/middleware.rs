@@ -1,4 +1,4 @@
-//! Beside other layers: their order, their bounds, their readiness.
+//! The layers of this crate beside other layers: order, bounds and readiness.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -34,7 +34,7 @@ type Unsync = http_body_util::combinators::UnsyncBoxBody<Bytes, Never>;
 
 assert_impl_all!(TransactionId: Send, Sync, Unpin, Clone, std::hash::Hash, Ord);
 assert_impl_all!(TransactionIdScope: Send, Sync, Unpin);
-// Two tasks that share a hub disturb each other.
+// Clones of a scope would share a hub, and two tasks on one hub disturb each other.
 assert_not_impl_any!(TransactionIdScope: Clone);
 assert_impl_all!(BindTransactionIdLayer: Send, Sync, Unpin, Clone, Default);
 assert_impl_all!(BindTransactionId<Router>: Send, Sync, Clone, Unpin);
@@ -61,16 +61,16 @@ fn under_trace_layer_what_tracing_reports_carries_the_id() {
             .layer(TraceLayer::new_for_http())
             .layer(logged(BindTransactionIdLayer::new()));
         let address = serve(app).await;
-        // Interleaved with nothing, but one after the other on one thread: a hub that the span
-        // kept from the first request would show in the second.
+        // Two requests on one thread, one after the other: if the span kept the hub of the first
+        // request, the second event would have the first ID.
         for id in ["first", "second"] {
             get_with_ids(address, &[id.as_bytes()]).await;
             let event = sentry.take_events().pop().unwrap();
             assert_eq!(text(&event), "grill on fire");
             assert_eq!(tag(&event, "transaction_id").as_deref(), Some(id));
         }
-        // Without axum, which calls its layers only when they are polled: the hub that a span keeps
-        // is the one that is current in the call.
+        // The same without axum. A span keeps the hub that is current in `call`, and axum calls its
+        // layers only when they are polled.
         let service = ServiceBuilder::new()
             .layer(logged(BindTransactionIdLayer::new()))
             .layer(TraceLayer::new_for_http())
@@ -144,7 +144,7 @@ fn a_panic_is_reported_under_the_id_and_echoed_where_it_is_caught_inside() {
         .add_integration(sentry::integrations::panic::PanicIntegration::default());
     story_with(reports_panics, |sentry| async move {
         let panicked = ("out of mustard".to_owned(), Some("caught".to_owned()));
-        // What CatchPanic logs, which the tests' subscriber sends to Sentry.
+        // CatchPanic logs this line, and the tests' subscriber sends it to Sentry.
         let logged = |id: Option<&str>| {
             ("Service panicked: out of mustard".to_owned(), id.map(str::to_owned))
         };
@@ -155,7 +155,8 @@ fn a_panic_is_reported_under_the_id_and_echoed_where_it_is_caught_inside() {
         assert_eq!(echo(&response), "caught");
         assert_eq!(sentry.take(), [panicked.clone(), logged(Some("caught"))]);
 
-        // Outside, its response has not passed us, but nothing of the request is left behind.
+        // If CatchPanic is outside, its response does not pass the layer. Nothing of the request
+        // stays on the thread.
         let outside = app.layer(BindTransactionIdLayer::new()).layer(CatchPanicLayer::new());
         let response = get_with_ids(serve(outside).await, &[b"caught"]).await;
         assert!(response.starts_with("HTTP/1.1 500"), "{response}");
@@ -166,7 +167,7 @@ fn a_panic_is_reported_under_the_id_and_echoed_where_it_is_caught_inside() {
     });
 }
 
-/// The layers that wrap our body directly: their bounds must hold, and they must work.
+/// These layers wrap the layer's body directly, so the body has to meet their bounds.
 #[test]
 fn compression_panics_timeout_and_cors_stand_directly_outside() {
     async fn handler(request: Request<Body>) -> Response<Body> {
@@ -202,7 +203,7 @@ fn compression_panics_timeout_and_cors_stand_directly_outside() {
         assert!(response.contains("content-encoding: gzip"), "{response}");
         assert!(response.contains("access-control-expose-headers: x-transaction-id"), "{response}");
 
-        // A layer outside that answers by itself has no ID to echo: hence "outermost".
+        // A layer outside that responds by itself has no ID to echo. So the docs say "outermost".
         let response = raw(address, get("/slow").as_bytes()).await;
         assert!(response.starts_with("HTTP/1.1 504"), "{response}");
         assert!(!response.contains("x-transaction-id: mine"), "{response}");

@@ -1,10 +1,10 @@
-//! The scope against a model: whatever is polled, dropped, nested or torn by a panic, on whichever
-//! thread and in whichever order, the code inside finds its own ID and hub, and the code outside
-//! finds what it had before.
+//! Compares the scope with a model. Random schedules poll, drop and nest tasks, and end them by a
+//! panic, on several threads and in any order. The code inside a scope finds its own ID and hub, and
+//! the code outside finds the ID and the hub that it had before.
 //!
-//! The thread-locals of the library are std's, which `loom` and `shuttle` do not see into. What
-//! they would explore, the order in which threads take turns, is a part of the schedule here; and in
-//! each of its rounds the threads run at once.
+//! `loom` and `shuttle` do not see the library's thread-locals, which are std's. They would explore
+//! the order in which threads take turns. Here the schedule sets this order, and the threads of one
+//! round run at the same time.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,19 +28,19 @@ use crate::support::{Never, Sentry};
 const TASKS: usize = 4;
 const THREADS: usize = 3;
 
-/// What a task does when it is polled, up to its next `Yield`.
+/// A step of a task. A poll runs the steps up to the next `Yield`.
 #[derive(Clone, Debug)]
 enum Step {
     Yield,
     Panic,
     /// Runs steps in a scope of their own.
     Run(u8, Vec<Step>),
-    /// Polls or drops another task, which runs in its own scope meanwhile.
+    /// Polls or drops another task, which runs in its own scope.
     PollOther(usize),
     DropOther(usize),
-    /// Puts a new task in place of a free one: a fork of the current scope.
+    /// Puts a new task, bound to a fork of the current scope, into a free place.
     Fork(usize, Vec<Step>),
-    /// The same, by way of the server layer, with a base hub that lends its scope.
+    /// Puts a request into a free place. The server layer has a base hub that lends its scope.
     Request(usize, Vec<Step>),
     /// Changes the scope of the current hub.
     Mark(u8),
@@ -48,7 +48,7 @@ enum Step {
     Keep,
 }
 
-/// What the outside does next, on which thread.
+/// The action of a thread on a task.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Poll,
@@ -81,7 +81,7 @@ struct World {
     requests: AtomicUsize,
     tasks: Mutex<[Option<Task>; TASKS]>,
     kept: Mutex<Vec<Inside>>,
-    /// The first check that failed. Its panic alone could be taken for one that was told.
+    /// The first check that failed. A panic would not do, since the steps panic on purpose, too.
     failure: Mutex<Option<String>>,
 }
 
@@ -104,7 +104,7 @@ impl World {
         self.tasks.lock().unwrap()[at].take()
     }
 
-    /// Polls a task, catching its panic. Without one, and without an end, it goes back.
+    /// Polls a task and catches its panic. A task that is still pending goes back to its place.
     fn poll(&self, at: usize) {
         let Some(mut task) = self.take(at) else { return };
         let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -126,8 +126,8 @@ impl World {
         self.start(at, Box::pin(scope.bind(task)));
     }
 
-    /// Each request has an ID of its own: one with the ID of the scope it is made in would belong
-    /// to that.
+    /// Starts a request with a new ID. With the ID of the current scope, the request would belong to
+    /// that scope.
     fn request(self: &Arc<Self>, at: usize, steps: Vec<Step>) {
         let id = format!("request-{}", self.requests.fetch_add(1, Relaxed));
         let world = self.clone();
@@ -143,7 +143,7 @@ impl World {
         self.start(at, Box::pin(call.map(|response| drop(response.unwrap()))));
     }
 
-    /// Puts a task in a free place. Elsewhere it is dropped, in its scope, and never polled.
+    /// Puts a task in its place if that is free. Else drops the task, which was never polled.
     fn start(&self, at: usize, task: Task) {
         let mut tasks = self.tasks.lock().unwrap();
         if tasks[at].is_none() {
@@ -155,10 +155,10 @@ impl World {
     }
 }
 
-/// What somebody set on the scope of a hub.
+/// The value that `Step::Mark` set last on the scope of a hub.
 type Mark = Arc<Mutex<Option<u8>>>;
 
-/// The model: what is current inside, and what the scope of its hub holds.
+/// The model: the ID and the hub that are current inside, and the mark on the hub's scope.
 #[derive(Clone)]
 struct Inside {
     id: TransactionId,
@@ -171,7 +171,7 @@ impl Inside {
         Self { id: scope.id().clone(), hub: scope.hub().unwrap().clone(), mark }
     }
 
-    /// A fork starts with what the hub it came from has.
+    /// A fork starts with the mark of the hub that it came from.
     fn mark_of_fork(&self) -> Mark {
         Arc::new(Mutex::new(*self.mark.lock().unwrap()))
     }
@@ -197,14 +197,14 @@ impl Inside {
         }
     }
 
-    /// Runs steps here. Returns whether it came to a `Yield`.
+    /// Runs steps up to a `Yield` or the end. Returns whether there was a `Yield`.
     fn run(&self, steps: &mut VecDeque<Step>, world: &Arc<World>) -> bool {
         self.check(world);
         while let Some(step) = steps.pop_front() {
             match step {
                 Step::Yield => return true,
-                // Without the hook, which would print each of them.
-                Step::Panic => std::panic::resume_unwind(Box::new("as told")),
+                // `resume_unwind` does not call the panic hook, which would print each panic.
+                Step::Panic => std::panic::resume_unwind(Box::new("on purpose")),
                 Step::Run(id, steps) => {
                     let scope = TransactionIdScope::new(format!("run-{id}").parse().unwrap());
                     let inside = Inside::new(&scope, self.mark_of_fork());
@@ -261,7 +261,7 @@ impl Drop for Scripted {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread that does one job at a time, and checks after each that it is as it was.
+/// A thread that runs one job at a time. After each job it checks its current ID and hub.
 struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
     done: mpsc::Receiver<Result<(), String>>,
@@ -307,13 +307,13 @@ impl Drop for Worker {
     }
 }
 
-/// What each thread does in a round.
+/// The action of each thread in a round.
 fn round() -> impl Strategy<Value = [Option<(Act, usize)>; THREADS]> {
     let act = prop_oneof![4 => Just(Act::Poll), 1 => Just(Act::Drop)];
     proptest::array::uniform3(proptest::option::of((act, 0..TASKS)))
 }
 
-/// For Miri, which takes a thousand times as long, a hundredth will do.
+/// Miri takes a thousand times as long, so it runs a hundredth of the cases.
 const CASES: u32 = if cfg!(miri) { 20 } else { 2_000 };
 const REQUESTS: usize = if cfg!(miri) { 50 } else { 5_000 };
 
@@ -351,7 +351,7 @@ proptest! {
                 worker.finish()?;
             }
         }
-        // Whoever kept a hub still has what he had, whatever used its parts again.
+        // A hub that a task kept still has its own tag and mark, even if its parts were used again.
         for inside in world.kept.lock().unwrap().drain(..) {
             inside.check_hub(&world);
         }
@@ -359,7 +359,7 @@ proptest! {
     }
 }
 
-/// The scopes that a base hub lends, in every order in which requests may overlap on two threads.
+/// A base hub lends its scopes to requests that overlap in many orders on two threads.
 #[test]
 fn lent_scopes_never_mix_whatever_overlaps() {
     use axum::body::Body;
@@ -387,7 +387,7 @@ fn lent_scopes_never_mix_whatever_overlaps() {
                     let request = Request::builder().header("x-transaction-id", id);
                     let request = request.body(Body::empty()).unwrap();
                     open.push_back(Box::pin(service.call(request)));
-                    // Between one and three requests are open, and some are dropped half way.
+                    // Up to three requests are open, and some are dropped half way.
                     if open.len() > n % 3 {
                         let mut call = open.pop_front().unwrap();
                         for _ in 0..n % 5 {

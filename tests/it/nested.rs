@@ -23,7 +23,7 @@ fn the_inner_of_two_layers_keeps_the_id_of_the_outer_whatever_its_trust() {
         for inner in [Trust::always(), Trust::never(), Trust::when(|_| panic!("not asked"))] {
             for (outer, kept) in [(Trust::always(), true), (Trust::never(), false)] {
                 let shown = format!("{inner:?} in {outer:?}");
-                // A base of its own would show a second fork: its events go elsewhere.
+                // The inner layer has another base: a second fork would send its events elsewhere.
                 let elsewhere = Sentry::new();
                 let inner = BindTransactionIdLayer::new().trust(inner.clone()).hub(&elsewhere.hub);
                 let outer = BindTransactionIdLayer::new().trust(outer);
@@ -147,7 +147,7 @@ fn one_value_in_two_headers_is_no_way_past_an_inner_trust() {
         assert_eq!(tag(&event, "transaction_id"), Some(id));
         assert_eq!(tag(&event, "upstream_transaction_id").as_deref(), Some("theirs"));
 
-        // With one name for both layers, the inner layer keeps the ID of the outer.
+        // With the same header name, the inner layer keeps the ID of the outer layer.
         let never = never.header_name(other);
         let handler = async || {
             capture("handled");

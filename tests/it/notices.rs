@@ -1,4 +1,4 @@
-//! What the layers log about a setup that cannot work, or that may surprise, and how often.
+//! The lines that the layers log about a setup that cannot work or that may surprise, and how often.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ fn without_a_client_each_layer_says_once_that_nothing_is_tagged() {
             assert_eq!(said(PART).len(), expected);
         }
         assert!(said(PART)[0].contains(" DEBUG "), "{}", printed());
-        // A base has a client wherever the request is served.
+        // A base has its client wherever the request is served, so the layer logs nothing.
         let with_base = layer.hub(&sentry.hub);
         serve_three(&with_base).bind_hub(hub).await;
         assert_eq!(said(PART).len(), 2);
@@ -90,7 +90,7 @@ fn without_a_client_each_layer_says_once_that_nothing_is_tagged() {
 #[test]
 fn a_base_without_a_client_is_a_warning_that_names_the_fix() {
     story(|_| async {
-        // To have no DSN is an operator's choice.
+        // An operator may leave out the DSN on purpose, so the layer does not warn.
         let disabled = Hub::new(Some(Arc::new(ClientOptions::new().into())), Arc::default());
         serve_three(&BindTransactionIdLayer::new().hub(Arc::new(disabled))).await;
         assert!(said("base hub").is_empty(), "{}", printed());
@@ -120,7 +120,7 @@ fn a_sentry_layer_outside_of_a_base_is_a_warning() {
     };
     story_with(options(), |sentry| async move {
         let with_base = || BindTransactionIdLayer::new().hub(&sentry.hub);
-        // Nothing is wrong inside, nor outside of a fork, which has the span.
+        // Sentry's layers may be inside. They may be outside a forked hub, too, since it has the span.
         let inside = ServiceBuilder::new().layer(with_base()).layer(sentrys());
         serve(inside.clone().service_fn(answers)).await;
         serve(Router::new().fallback(async || ()).layer(inside)).await;
@@ -128,13 +128,13 @@ fn a_sentry_layer_outside_of_a_base_is_a_warning() {
         serve(forked.layer(sentrys())).await;
         assert!(said(PART).is_empty(), "{}", printed());
 
-        // Of one builder: the layers outside have no span yet when they call the layer inside.
+        // In one builder, the layers outside have no span yet when they call the layer inside.
         let builder = || ServiceBuilder::new().layer(sentrys()).layer(with_base());
         serve(builder().service_fn(answers)).await;
         said_once("WARN", PART);
         serve(Router::new().fallback(async || ()).layer(builder())).await;
         assert_eq!(said(PART).len(), 2);
-        // One by one: axum calls a layer inside of another when it is polled, and then there is a span.
+        // Added one by one, axum calls the layer inside when it is polled, and by then there is a span.
         let one_by_one = Router::new().fallback(async || ()).layer(with_base()).layer(sentrys());
         serve(one_by_one.clone()).await;
         serve(one_by_one).await;
@@ -152,7 +152,7 @@ fn a_list_of_hosts_around_a_client_without_hosts_is_a_warning() {
         send_three(&list, "/a.B/C", None).await;
         send_three(&list, "/a.B/C", None).await;
         assert!(said_once("WARN", PART).contains("AllowedHosts::any()"));
-        // Of another client, it is news.
+        // The layer of another client warns once more.
         send_three(&AllowedHosts::only(["grill.internal"]).unwrap(), "/a.B/C", None).await;
         assert_eq!(said(PART).len(), 2);
     });
@@ -170,7 +170,7 @@ fn a_host_that_is_not_on_the_list_and_a_generated_id_are_said_for_each_call() {
         }
         assert!(said("no current transaction ID").is_empty(), "to a stranger, none is generated");
 
-        // A refused value is replaced, and its own text is nowhere.
+        // A refused value is replaced, and no line shows the value.
         for id in [None, Some("<secret>")] {
             send_three(&list, "http://kitchen.internal/a?secret", id).await;
         }
@@ -178,7 +178,7 @@ fn a_host_that_is_not_on_the_list_and_a_generated_id_are_said_for_each_call() {
         assert_eq!(lines.len(), 6, "{}", printed());
         assert!(lines.iter().all(|line| line.contains(" DEBUG ")), "{lines:?}");
 
-        // Neither a current ID nor one of the caller's own is worth a line.
+        // A current ID, or an ID that the caller set, causes no line.
         let scope = TransactionIdScope::new("mine".parse().unwrap());
         scope.bind(async { send_three(&list, "http://kitchen.internal/", None).await }).await;
         send_three(&list, "http://kitchen.internal/", Some("by-hand")).await;

@@ -1,4 +1,5 @@
-//! Sentry in trouble, and a service that has to stop: with Sentry's own transport, over HTTP.
+//! A tracker that fails, and a service that stops while it serves a request. The tests use Sentry's own
+//! transport, over HTTP.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use tower_transaction_id::BindTransactionIdLayer;
 
 use crate::support::{echo, get_with_ids, serve, tag, text};
 
-/// What a tracker was sent.
+/// The IDs and losses that a tracker received.
 #[derive(Default)]
 struct Received {
     /// The IDs of the events.
@@ -31,11 +32,11 @@ struct Received {
     lost: Lost,
 }
 
-/// How many errors were lost, by the reason.
+/// The number of lost errors, by reason.
 type Lost = BTreeMap<String, u64>;
 
-/// The client report, which the SDK attaches to the next envelope after a loss. One that is lost
-/// itself is reported once more, in the next.
+/// Reads the client report of an envelope. The SDK attaches the report to the next envelope after a
+/// loss. If that envelope is lost, the SDK reports its losses again in the next one.
 fn lost(envelope: &Envelope) -> Lost {
     let mut lost = Lost::new();
     for item in envelope.items() {
@@ -50,7 +51,7 @@ fn lost(envelope: &Envelope) -> Lost {
     lost
 }
 
-/// A tracker that keeps what it is sent, and answers with `status` once `gate` is open.
+/// A tracker that stores the events it receives, and responds with `status` once `gate` is open.
 async fn tracker(status: StatusCode, gate: Gate) -> (SocketAddr, Arc<Mutex<Received>>) {
     #[derive(Clone)]
     struct Tracker(StatusCode, Gate, Arc<Mutex<Received>>);
@@ -89,7 +90,7 @@ fn open() -> Gate {
     gate
 }
 
-/// Sentry's own transport, and the losses that the newest envelope reported.
+/// Sentry's own transport, which also stores the losses that the newest envelope reported.
 struct Watched {
     transport: Arc<dyn Transport>,
     lost: Arc<Mutex<Lost>>,
@@ -124,7 +125,7 @@ struct Service {
 }
 
 impl Service {
-    /// Reports to `tracker` as `sentry::init` would have it.
+    /// Reports to `tracker`, with the defaults of `sentry::init`.
     async fn new(tracker: SocketAddr, options: ClientOptions) -> Self {
         let lost = Arc::<Mutex<Lost>>::default();
         let mut options = options.dsn(format!("http://key@{tracker}/1").as_str());
@@ -149,20 +150,20 @@ impl Service {
         assert_eq!(echo(&response), id);
     }
 
-    /// Has the SDK report its remaining losses. It does so with an envelope, here an empty one.
+    /// Returns all losses. The SDK reports the remaining ones with an envelope, here an empty one.
     fn lost(&self) -> Lost {
         self.client.send_envelope(Envelope::new());
         self.lost.lock().unwrap().clone()
     }
 }
 
-/// Nothing waits for a tracker: not one of the requests, which a single thread serves. And each
-/// event arrives, or is reported as lost.
+/// No request waits for a tracker, although a single thread serves all requests. Each event arrives, or
+/// is reported as lost.
 #[test]
 fn whatever_becomes_of_the_tracker_requests_are_served_under_their_ids() {
     const ROUNDS: usize = 5;
     const REQUESTS: usize = 100;
-    // Trackers on threads of their own, so that a service that were blocked could not block them.
+    // The trackers have their own threads, so a blocked service would not block them.
     let trackers = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (answer, not_yet) = watch::channel(false);
     let (healthy, limiting, broken, silent, closed) = trackers.block_on(async {
@@ -186,7 +187,7 @@ fn whatever_becomes_of_the_tracker_requests_are_served_under_their_ids() {
         ] {
             services.push((name, Service::new(address, ClientOptions::new()).await));
         }
-        // In turns, so that what else the machine does falls on all of them. The best turn counts.
+        // The services take turns, so other load of the machine hits all of them. The best turn counts.
         let mut best = vec![Duration::MAX; services.len()];
         for round in 0..ROUNDS {
             for ((name, service), best) in services.iter().zip(&mut best) {
@@ -197,21 +198,21 @@ fn whatever_becomes_of_the_tracker_requests_are_served_under_their_ids() {
                 *best = started.elapsed().min(*best);
             }
         }
-        // Said, not asserted: how fast it is depends on the machine.
-        println!("tracker  requests/s  beside healthy  captured  taken  lost, as the SDK tells");
+        // The speed is printed and not asserted, since it depends on the machine.
+        println!("tracker  requests/s  beside healthy  captured  taken  lost, as the SDK reports");
         for ((name, service), time) in services.iter().zip(&best) {
             let captured = service.captured.load(Relaxed);
             assert_eq!(captured, ROUNDS * REQUESTS);
-            // To flush waits for a place in the queue, which a tracker that is silent never makes.
+            // `flush` waits for a place in the queue, and a silent tracker never frees one.
             assert!(*name == "silent" || service.client.flush(None));
             let (taken, mut lost) = match *name {
                 "healthy" => {
                     let received = healthy.1.lock().unwrap();
                     (received.ids.len(), received.lost.clone())
                 }
-                // What a tracker refuses for its limits, it counts itself.
+                // The SDK does not count an event that a tracker refuses with 429: the tracker does.
                 "429" => (limiting.1.lock().unwrap().ids.len(), Lost::new()),
-                // Not lost, as far as the SDK knows.
+                // The SDK does not know yet whether these are lost.
                 "silent" => (IN_FLIGHT + QUEUE, Lost::new()),
                 _ => (0, Lost::new()),
             };
@@ -224,7 +225,8 @@ fn whatever_becomes_of_the_tracker_requests_are_served_under_their_ids() {
             let accounted = u64::try_from(taken).unwrap() + lost.values().sum::<u64>();
             assert_eq!(accounted, u64::try_from(captured).unwrap(), "{name}");
         }
-        // The transport of the one that was silent would wait for its thread, and that for an answer.
+        // The drop of a transport waits for its thread, and the thread waits for a response: the silent
+        // tracker responds now.
         answer.send(true).unwrap();
     });
     let mut ids = healthy.1.lock().unwrap().ids.clone();
@@ -236,16 +238,16 @@ fn whatever_becomes_of_the_tracker_requests_are_served_under_their_ids() {
 }
 
 const IN_FLIGHT: usize = 1;
-/// Sentry's, unless `transport_channel_capacity` is set.
+/// The length of Sentry's queue, unless `transport_channel_capacity` is set.
 const QUEUE: usize = 30;
 
-/// A burst that is too much for Sentry's queue, while the tracker takes its time.
+/// A burst of events does not fit into Sentry's queue while the tracker is slow.
 #[test]
 fn what_a_full_queue_drops_is_counted_and_a_longer_queue_holds_it() {
     const REQUESTS: usize = 200;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        println!("queue    captured  arrived  lost, as the SDK tells");
+        println!("queue    captured  arrived  lost, as the SDK reports");
         let longer = ClientOptions::new().transport_channel_capacity(1_000);
         for (queue, options, fit) in
             [("default", ClientOptions::new(), IN_FLIGHT + QUEUE), ("1000", longer, REQUESTS)]
@@ -266,7 +268,7 @@ fn what_a_full_queue_drops_is_counted_and_a_longer_queue_holds_it() {
             let lost = service.lost();
             let arrived = received.lock().unwrap().ids.clone();
             println!("{queue:7}{REQUESTS:>10}{:>9}  {lost:?}", arrived.len());
-            // The first that came are the ones that fit, each once and under its own ID.
+            // The first events fit. Each arrives once, under its own ID.
             let fitting: Vec<_> = (0..fit).map(|n| format!("burst-{n}")).collect();
             assert_eq!(arrived, fitting);
             let overflow = u64::try_from(REQUESTS - fit).unwrap();
@@ -275,8 +277,8 @@ fn what_a_full_queue_drops_is_counted_and_a_longer_queue_holds_it() {
     });
 }
 
-/// The service of the next test, in a process of its own. The order at its end is the one that the
-/// guide asks for: the server first, then Sentry's guard.
+/// The service of the next test, which starts it in a process of its own. At its end, the service drops
+/// the server first and Sentry's guard second, as the guide asks for.
 #[test]
 #[ignore = "started by the next test"]
 fn a_service_with_a_request_in_flight() {
@@ -324,7 +326,8 @@ fn a_request_in_flight_at_sigterm_is_answered_and_its_event_flushed() {
         let mut lines = BufReader::new(service.stdout.take().unwrap()).lines();
         let mut line_with = async |words: &str| loop {
             let line = lines.next_line().await.unwrap();
-            let line = line.unwrap_or_else(|| panic!("it ended before it said {words:?}"));
+            let line =
+                line.unwrap_or_else(|| panic!("the service ended before it printed {words:?}"));
             if let Some((_, rest)) = line.split_once(words) {
                 return rest.to_owned();
             }

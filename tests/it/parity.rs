@@ -1,5 +1,5 @@
-//! The same requests through sentry-tower's layers, through ours, and through theirs inside ours; and what
-//! Sentry is sent of each, field by field. What differs is listed with its reason.
+//! Sends the same requests through sentry-tower's layers, through ours, and through theirs inside ours,
+//! and compares the data that Sentry receives, field by field. Each difference is listed with its reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,7 +84,7 @@ fn routes() -> Router {
         .route("/names-and-waits", get(names_and_waits))
 }
 
-/// The routes in the layers of one side, which an error of the inner service passes through.
+/// The routes in the layers of one side. An error of the inner service passes through the layers.
 fn stack(side: Side, sentry: &Sentry, with_pii: bool) -> Service {
     let tower = SentryHttpLayer::new().enable_transaction();
     let tower = if with_pii { tower.enable_pii() } else { tower };
@@ -131,7 +131,7 @@ fn stack(side: Side, sentry: &Sentry, with_pii: bool) -> Service {
     both.boxed_clone()
 }
 
-/// What becomes of the response.
+/// The part of the response that the client reads.
 #[derive(Clone, Copy)]
 enum End {
     Read,
@@ -276,7 +276,8 @@ fn flatten(path: &str, value: &Value, fields: &mut Fields) {
     }
 }
 
-/// The events and the transaction, each by its fields. A value that differs each time is shown by the value that it equals.
+/// The fields of the events and of the transaction. A value that differs in each run is shown as the name
+/// of the value that it equals.
 fn fields(sent: &Sent, sentry: &Sentry) -> Fields {
     let header = Hub::new_from_top(&sentry.hub).configure_scope(|scope| {
         scope.iter_trace_propagation_headers().next().map(|(_, value)| value).unwrap()
@@ -317,13 +318,13 @@ fn fields(sent: &Sent, sentry: &Sentry) -> Fields {
     fields
 }
 
-/// A difference to sentry-tower. `ANY` stands for any text, and a `*` for what a name starts or
-/// ends with; without cases, it is one of all cases.
+/// A difference to sentry-tower. `ANY` stands for any text, and a `*` for any start or any end of a name.
+/// A difference without cases is one of all cases.
 #[derive(Clone, Copy)]
 struct Difference {
     cases: &'static [&'static str],
     fields: &'static [&'static str],
-    /// Whether it is one only with, or only without, `send_default_pii`.
+    /// If it is set, there is a difference only with, or only without, `send_default_pii`.
     with_pii: Option<bool>,
     peer: Option<&'static str>,
     ours: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! Beside sentry-tower, and in the stack that the examples recommend.
+//! The server layer beside sentry-tower's layers, and in the stack that the examples recommend.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn traced() -> ClientOptions {
 
 type Seen = (String, Option<String>, bool);
 
-/// Events as message, tag and whether their request is described; transactions.
+/// The events, each as its message, its tag and whether it has a request; and the transactions.
 fn taken(sentry: &Sentry) -> (Vec<Seen>, Vec<Transaction<'static>>) {
     let (mut events, mut transactions) = (Vec::new(), Vec::new());
     for envelope in sentry.transport.fetch_and_clear_envelopes() {
@@ -70,7 +70,7 @@ fn sentry_tower_inside_us_adds_requests_and_transactions_under_the_id() {
                 .route("/", get(handler))
                 .route("/quiet", get(async || StatusCode::INTERNAL_SERVER_ERROR))
                 .layer(http)
-                // Superfluous inside us, and harmless.
+                // Not needed inside our layer, and harmless.
                 .layer(NewSentryLayer::new_from_top())
                 .layer(BindTransactionIdLayer::new().capture_failures(Failures::new()));
             let address = serve(app).await;
@@ -99,7 +99,7 @@ fn a_cancelled_request_s_transaction_carries_its_own_id() {
             .layer(SentryHttpLayer::new().enable_transaction())
             .layer(BindTransactionIdLayer::new());
         let address = serve(app).await;
-        // Both wait on the same thread; the first is dropped while the second is still there.
+        // Both requests wait on the same thread. The first is dropped while the second still waits.
         let mut open = Vec::new();
         for id in ["first", "second"] {
             let mut client = TcpStream::connect(address).await.unwrap();
@@ -144,7 +144,7 @@ fn the_spans_of_tracing_become_transactions_under_the_id() {
     });
 }
 
-/// The stack that the example recommends, around a route for each way to leave it early.
+/// The stack of the example, around a route for each way to leave the stack early.
 fn full_stack() -> Router {
     async fn slow() {
         let _guard = CaptureOnDrop("timed out");
@@ -161,7 +161,7 @@ fn full_stack() -> Router {
     example::with_full_stack(routes)
 }
 
-/// Method, path, more headers, body; status and events.
+/// Method, path, more headers and body of a request; its status and its events.
 type Row = (&'static str, &'static str, &'static str, &'static str, u16, &'static [&'static str]);
 
 #[test]
@@ -180,7 +180,7 @@ fn in_the_full_stack_each_early_return_carries_the_id() {
             ("GET", "/", "", "", 405, &[]),
             ("POST", "/", too_much, "too large", 413, &[]),
             ("OPTIONS", "/", preflight, "", 200, &[]),
-            // The guard's event is of level error, so it stands for the request.
+            // The guard's event is of level error, so it counts as the report of the request.
             ("GET", "/slow", "", "", 504, &["timed out"]),
             (
                 "GET",
@@ -227,7 +227,7 @@ fn a_stack_that_is_full_sheds_with_the_id_and_without_an_event() {
         };
         let mut waiting = Vec::new();
         for n in 0..512 {
-            // Tokio would have a task that does this much wait for no other reason.
+            // Without `unconstrained`, Tokio would make the task yield after so many operations.
             let mut request = Box::pin(unconstrained(send(format!("waiting-{n}"))));
             assert!(request.as_mut().now_or_never().is_none(), "{n} was not let in");
             waiting.push(request);

@@ -123,7 +123,7 @@ fn a_request_is_one_transaction_by_method_and_route() {
                 .layer(layer);
             let address = serve(app).await;
             for http in HTTP {
-                // One connection for all of them.
+                // One connection for all requests.
                 let client = http.client();
                 for (method, path, name, code, status) in rows {
                     let shown = format!("{method} {path}, {http:?}, base: {has_base}");
@@ -289,7 +289,7 @@ fn a_transaction_ends_with_the_last_frame_and_its_span_with_the_last_drop() {
     }
 }
 
-/// The responses whose end differs.
+/// Responses that end in different ways.
 async fn answer(request: Request<Body>) -> Response<Body> {
     let frames = |count: usize| {
         let frames = stream::iter(0..count).then(async |_| {
@@ -310,7 +310,7 @@ async fn answer(request: Request<Body>) -> Response<Body> {
         }
         "/redirect" => *response.status_mut() = StatusCode::SEE_OTHER,
         "/stream" => *response.body_mut() = Body::from_stream(frames(3)),
-        // A file, for example.
+        // A file is such a stream.
         "/stream-of-known-length" => {
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("15"));
             *response.body_mut() = Body::from_stream(frames(3));
@@ -346,13 +346,13 @@ fn a_response_that_was_sent_in_full_was_not_cancelled() {
         "/breaks-off",
     ];
     story_with(traced(1.0), |sentry| async move {
-        // axum takes the body off the response to a HEAD outside of the layers of a router, ...
+        // A router of axum removes the body of a response to HEAD outside the router's own layers,
         let in_router = serve(Router::new().fallback(answer).layer(measures())).await;
-        // ... inside of those around it, ...
+        // and inside the layers around the router.
         let router =
             ServiceBuilder::new().layer(measures()).service(Router::new().fallback(answer));
         let around_router = serve_service(router).await;
-        // ... and hyper does where there is no router.
+        // Without a router, hyper removes the body.
         let service = service_fn(async |request| Ok::<_, Never>(answer(request).await));
         let alone = serve_service(ServiceBuilder::new().layer(measures()).service(service)).await;
 
@@ -365,7 +365,7 @@ fn a_response_that_was_sent_in_full_was_not_cancelled() {
                     for path in paths {
                         let url = format!("http://{address}{path}");
                         if let (Http::Two, Method::HEAD, "alone") = (http, method.clone(), stack) {
-                            // hyper leaves that to the service.
+                            // Over HTTP/2, hyper leaves the body of a response to HEAD to the service.
                             continue;
                         }
                         let response = http.client().request(method.clone(), url).send().await;
@@ -517,8 +517,8 @@ fn an_error_of_the_inner_service_and_a_panic_are_no_cancellation() {
             let (_, transaction) = sentry.wait_for_transaction().await;
             let measured = trace(&transaction.contexts);
             assert_eq!(measured.status, Some(SpanStatus::InternalError), "caught: {code:?}");
-            let told = measured.data.get(STATUS_CODE).and_then(Value::as_i64);
-            assert_eq!(told, code);
+            let recorded = measured.data.get(STATUS_CODE).and_then(Value::as_i64);
+            assert_eq!(recorded, code);
         }
     });
 }
@@ -533,7 +533,7 @@ fn what_a_handler_sets_on_its_transaction_is_kept() {
             span.set_data("sauce", "mustard".into());
             span.set_tag("stand", "7");
         });
-        // On whichever poll.
+        // The handler may set tags on a later poll.
         tokio::task::yield_now().await;
         sentry::configure_scope(|scope| scope.set_tag("late", "yes"));
         StatusCode::INTERNAL_SERVER_ERROR
@@ -603,7 +603,7 @@ fn nested_layers_and_the_rest_in_another_task_make_one() {
     });
 }
 
-/// The memory of a request, and the scope that its base lent, are used again by later ones.
+/// Later requests use the memory of a request again, and the scope that the base hub lent to it.
 #[test]
 fn no_span_outlives_its_request() {
     async fn handler() {

@@ -27,7 +27,7 @@ fn propagates() -> InjectTransactionIdLayer {
     InjectTransactionIdLayer::new(hosts).propagate_trace(true)
 }
 
-/// Sends `request` through `layer` and returns the headers that the client inside was given.
+/// Sends `request` through `layer` and returns the headers that the client inside received.
 async fn sent_headers(layer: InjectTransactionIdLayer, request: Request<()>) -> HeaderMap {
     let seen = Arc::<Mutex<HeaderMap>>::default();
     let keep = {
@@ -57,7 +57,7 @@ fn lines(headers: &HeaderMap, name: &str) -> Vec<String> {
     headers.get_all(name).iter().map(|line| line.to_str().unwrap().to_owned()).collect()
 }
 
-/// The one `sentry-trace` that `event` stands for: without a sampling decision.
+/// The one `sentry-trace` line with the trace and the span of `event`, without a sampling decision.
 fn undecided(event: &TraceContext) -> Vec<String> {
     vec![format!("{}-{}", event.trace_id, event.span_id)]
 }
@@ -99,7 +99,7 @@ fn a_trace_that_starts_here_is_described_in_the_baggage() {
         });
     }
 
-    // The organisation of the DSN.
+    // The DSN names the organisation.
     story(|_| async {
         let options = ClientOptions::new().transport(TestTransport::new());
         let options = options.dsn("https://public@o7.ingest.sentry.io/1");
@@ -113,7 +113,7 @@ fn a_trace_that_starts_here_is_described_in_the_baggage() {
     });
 }
 
-/// The header lines of a request; those of the call that its handler makes, and its event.
+/// Sends a request with `lines`. Returns the headers of the call that its handler makes, and its event.
 async fn relay(
     sentry: &Sentry,
     layer: BindTransactionIdLayer,
@@ -160,10 +160,10 @@ fn of_a_caller_s_baggage_sentry_s_members_are_passed_on_byte_for_byte() {
             ],
             Some("sentry-sampled=true"),
         ),
-        // Longer than everybody has to pass on.
+        // W3C requires a program to pass on 8192 bytes of baggage. A longer baggage is dropped.
         (&[&long_baggage(8192)], Some(&long_baggage(8192)["baggage: ".len()..])),
         (&[&long_baggage(8193)], None),
-        // To a description that its head left out, nobody may add.
+        // If the head of a trace sent no Sentry members, no later service may add them.
         (&[], None),
         (&["baggage: other=1,not-sentry-x=2"], None),
         (&["baggage: "], None),
@@ -188,7 +188,7 @@ fn of_a_caller_s_baggage_sentry_s_members_are_passed_on_byte_for_byte() {
                     if rate.is_none() {
                         assert_eq!(sent, undecided(&event), "{shown}");
                     } else {
-                        // That of the span of the call, with the decision.
+                        // The line names the span of the call, and has the sampling decision.
                         assert!(sent[0].starts_with(TRACE) && sent[0].ends_with("-1"), "{sent:?}");
                     }
                     assert!(!sent[0].contains(PARENT), "{shown}: {sent:?}");
@@ -210,7 +210,7 @@ fn a_caller_whose_trace_is_not_continued_has_no_part_in_the_next_one() {
             (Trust::never(), [theirs.as_str(), baggage]),
             (Trust::always(), ["sentry-trace: neither-a-trace", baggage]),
             (Trust::always(), ["x-other: 1", baggage]),
-            // Of another organisation.
+            // The baggage names another organisation than the client does.
             (Trust::always(), [theirs.as_str(), baggage]),
         ] {
             let layer = BindTransactionIdLayer::new().trust(trust.clone());
@@ -245,7 +245,7 @@ fn the_headers_of_a_caller_who_continues_a_trace_by_itself_stay() {
                     }
                 }
 
-                // Foreign members stay, in front of ours.
+                // Members that are not Sentry's stay, before ours.
                 let headers = call(&[("baggage", "other=1;p, x=%20"), ("baggage", "y=2")]).await;
                 let baggage = lines(&headers, "baggage");
                 assert_eq!(baggage[..2], ["other=1;p, x=%20", "y=2"]);
@@ -255,7 +255,7 @@ fn the_headers_of_a_caller_who_continues_a_trace_by_itself_stay() {
                 assert_eq!(members[0], format!("sentry-trace_id={trace_id}"));
                 assert_eq!(baggage.len(), 3);
 
-                // Where Sentry's members are there, no second set is added.
+                // If the baggage has members of Sentry's, the layer adds no second set.
                 for baggage in ["sentry-trace_id=own", "other=1, sentry-release=own"] {
                     let headers = call(&[("baggage", baggage)]).await;
                     assert_eq!(lines(&headers, "baggage"), [baggage]);
@@ -296,11 +296,11 @@ fn outside_of_a_scope_the_trace_of_the_process_is_not_sent() {
             scope.iter_trace_propagation_headers().next().map(|(_, value)| value).unwrap()
         });
         let of_process = header.split('-').next().unwrap();
-        // A call that brings an ID belongs to work that is not known here.
+        // A call with an ID of its own belongs to work whose trace the layer does not know.
         let headers = call(&[("x-transaction-id", "theirs")]).await;
         assert_eq!(lines(&headers, "sentry-trace").len(), 0, "{headers:?}");
         assert_eq!(lines(&headers, "baggage").len(), 0, "{headers:?}");
-        // One that brings none starts work, and a trace.
+        // A call without an ID starts its own work, and its own trace.
         let mut traces = vec![of_process.to_owned()];
         for _ in 0..2 {
             let headers = call(&[]).await;
@@ -312,7 +312,7 @@ fn outside_of_a_scope_the_trace_of_the_process_is_not_sent() {
             assert_eq!(lines(&headers, "baggage"), [baggage]);
             traces.push(trace_id.to_owned());
         }
-        // Without a client there is nobody to trace for.
+        // Without a Sentry client, the layer sends no trace.
         let headers = Hub::run(Arc::new(Hub::new(None, Arc::default())), || {
             let call = scope("job").bind(async { call(&[]).await });
             futures_util::FutureExt::now_or_never(call).unwrap()
@@ -325,7 +325,7 @@ fn outside_of_a_scope_the_trace_of_the_process_is_not_sent() {
 
 #[test]
 fn a_span_without_a_sampling_decision_passes_none_on() {
-    // The rate, the caller's decision, and what is sent.
+    // The rate, the caller's decision, and the decision that is sent.
     for (rate, decision, expected) in [
         (None, "", None),
         (None, "-1", Some("1")),
@@ -389,13 +389,13 @@ fn strangers_get_no_trace_and_none_of_the_protected_headers() {
     });
 }
 
-/// Captures, then asks the next service if there is one.
+/// Captures an event, then calls the next service if there is one.
 async fn handler(
     State(next): State<Option<std::net::SocketAddr>>,
     headers: HeaderMap,
 ) -> StatusCode {
     sentry::configure_scope(|scope| {
-        // No tag, since one without a value is an error to Sentry.
+        // Not a tag, since Sentry takes a tag without a value for an error.
         scope.set_extra("baggage", lines(&headers, "baggage").concat().into());
     });
     capture("handled");
@@ -410,7 +410,7 @@ async fn handler(
 #[test]
 fn services_in_a_row_are_in_one_trace_each_below_the_one_before() {
     story(|_| async {
-        // Each with a Sentry client of its own, as in a process of its own.
+        // Each service has its own Sentry client, as in its own process.
         let mut services = Vec::new();
         let mut next = None;
         for name in ["third", "second", "first"] {
@@ -432,7 +432,7 @@ fn services_in_a_row_are_in_one_trace_each_below_the_one_before() {
             assert_eq!(second.parent_span_id, Some(first.span_id));
             assert_eq!(third.parent_span_id, Some(second.span_id));
             assert!(traces.iter().all(|trace| trace.trace_id == first.trace_id), "{traces:?}");
-            // The description of the trace is the first one's.
+            // The first service describes the trace, in the baggage.
             let id = first.trace_id;
             let baggage =
                 format!("sentry-trace_id={id},sentry-public_key=public,sentry-release=first");

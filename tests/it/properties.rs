@@ -1,6 +1,6 @@
-//! Whatever arrives: never a panic, and what is accepted is safe everywhere downstream.
+//! No input causes a panic, and an accepted value is safe in logs, headers, JSON and Sentry's search.
 //!
-//! The values are proptest's here; `fuzz/` has a fuzzer look for others.
+//! Here proptest makes the values. In `fuzz/` a fuzzer looks for more.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ proptest! {
         let header = header.as_deref().map(str::as_bytes);
         any_hosts(&entries, &format!("http://{host}{rest}"), header);
         any_hosts(&entries, &rest, header);
-        // Entries that have to do with the host: itself and its end.
+        // Entries that are close to the host: the host itself, and its second half.
         let near = [host.clone(), host[host.len() / 2..].to_owned()];
         any_hosts(&near, &format!("http://{host}{rest}"), header);
     }

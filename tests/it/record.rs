@@ -1,4 +1,4 @@
-//! What an event shows of the request that it was captured in, and of the calls that the request made.
+//! An event shows the request that it was captured in, and the calls that the request made.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -28,7 +28,7 @@ use crate::support::{Buffer, CaptureOnDrop, Never, capture, each_way, raw, serve
 
 const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
-/// `POST`s an order under the ID `mine`, with secrets wherever a request can have some.
+/// A `POST` of an order under the ID `mine`, with a secret in each place that can hold one.
 fn order(place: &str) -> Request<Body> {
     let mut authorization = HeaderValue::from_static("Bearer secret");
     authorization.set_sensitive(true);
@@ -157,7 +157,7 @@ fn an_event_shows_its_request_wherever_it_is_captured() {
             ("rest", &["moved"]),
             ("drop", &["dropped"]),
             ("body", &["in the body", "in the body, later"]),
-            // The second is what CatchPanic logs, which the tests' subscriber sends to Sentry.
+            // CatchPanic logs the second line, and the tests' subscriber sends it to Sentry.
             ("panic", &["out of mustard", "Service panicked: out of mustard"]),
             ("report", &["POST /orders/{place} answered 500 Internal Server Error"]),
         ] {
@@ -188,7 +188,7 @@ fn an_event_shows_its_request_wherever_it_is_captured() {
 #[test]
 fn over_a_socket_the_url_comes_from_the_host_and_nothing_else() {
     each_way(ClientOptions::new, async |sentry, way, layer| {
-        // The second has no route that the layer could see.
+        // In the second app, the layer sees no route.
         let app = Router::new().route("/orders/{place}", post(captures_in));
         let outside = Router::new().fallback_service(layer.layer(app.clone()));
         for (app, transaction) in
@@ -332,7 +332,7 @@ fn add_breadcrumb(message: &str) {
     sentry::add_breadcrumb(Breadcrumb { message: Some(message.into()), ..Default::default() });
 }
 
-/// The breadcrumbs of an event: each by its message or, if it is of a call, by its path.
+/// The breadcrumbs of an event, each as its message, or as the path of its call.
 fn trail(event: &Event<'_>) -> Vec<String> {
     let name = |crumb: &Breadcrumb| match &crumb.message {
         Some(message) => message.clone(),
@@ -385,7 +385,7 @@ fn calls_are_among_the_breadcrumbs_by_time_as_if_they_had_been_added() {
             let handler = async move || {
                 walk(steps).await;
                 capture("first");
-                // What one event shows, the next shows as well.
+                // The next event shows the same breadcrumbs.
                 capture("second");
             };
             let app = Router::new().route("/orders/{place}", post(handler)).layer(layer.clone());
@@ -480,7 +480,7 @@ fn a_fork_shows_the_calls_before_it_and_then_its_own() {
 fn a_job_inside_of_a_request_shows_nothing_of_it() {
     async fn handler() {
         call("/request").await;
-        // Even under the same ID it is work of its own.
+        // A job is work of its own, even under the ID of the request.
         for id in ["job", "mine"] {
             let job = TransactionIdScope::new(id.parse().unwrap());
             let work = async {
@@ -588,7 +588,7 @@ fn requests_that_use_the_same_memory_show_their_own_calls_and_headers() {
             let response = app.clone().oneshot(request).await.unwrap();
             axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         };
-        // Alternately one alone, and two at once.
+        // One request alone and two at once, in turns.
         for number in (0..99).step_by(3) {
             send(number).await;
             join(send(number + 1), send(number + 2)).await;
@@ -651,7 +651,7 @@ fn an_open_stream_keeps_no_buffer_of_its_request() {
             request.headers_mut().insert(name, Buffer::header_value(value, &alive));
         }
         let mut response = app.oneshot(request).await.unwrap();
-        // That of the echo, which a server has written by then.
+        // Drops the buffer of the echo, which a server has written by then.
         response.headers_mut().clear();
         assert!(alive.load(SeqCst) > 0, "{way}");
         for _ in 0..2 {

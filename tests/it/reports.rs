@@ -123,7 +123,7 @@ fn a_request_that_moves_to_another_task_has_one_event() {
             .route("/audits", get(audits))
             .route("/captures-and-audits", get(captures_and_audits))
             .route("/panics", get(panics));
-        // One middleware that moves the request, and two.
+        // With one middleware that moves the request to a task, and with two.
         let once = app.clone().layer(from_fn(moves)).layer(layer.clone());
         let twice = app.layer(from_fn(moves)).layer(from_fn(moves)).layer(layer);
         for app in [once, twice] {
@@ -131,7 +131,7 @@ fn a_request_that_moves_to_another_task_has_one_event() {
                 ("/captures", &["by hand".to_owned()][..]),
                 ("/belongs", &["by hand".to_owned()]),
                 ("/fails", &[report("/fails")]),
-                // A fork inside the moved request does not count, as in any request.
+                // An error of a fork does not count as the report, as in any request.
                 ("/audits", &["audited".to_owned(), report("/audits")]),
                 ("/captures-and-audits", &["by hand".to_owned(), "audited".to_owned()]),
                 // tokio catches the panic, and this client has no panic integration.
@@ -153,7 +153,7 @@ fn outside_any_request_its_rest_runs_as_it_is() {
         assert!(rest.id().is_none());
         assert_eq!(rest.await, None);
         assert_eq!(sentry.take(), [("captured".to_owned(), None)]);
-        // In the scope of a job it is a fork.
+        // In the scope of a job, `rest_of_request` is a fork.
         let job = TransactionIdScope::new("job".parse().unwrap());
         let rest = job.run(|| InScope::rest_of_request(async { capture("captured") }));
         tokio::spawn(rest).await.unwrap();
@@ -188,7 +188,7 @@ fn an_error_that_is_discarded_does_not_stand_for_the_request() {
         for (path, text, asked) in [
             ("/captures", report("/captures"), 2),
             ("/processes", report("/processes"), 1),
-            // An error that Sentry receives counts.
+            // An error that Sentry receives counts as the report.
             ("/another", "another".to_owned(), 1),
         ] {
             assert_eq!(events_of(sentry, &app, path).await, [text], "{way}");

@@ -1,4 +1,4 @@
-//! What is current where: in calls, polls, bodies and drops, on one thread and on many.
+//! The ID and the hub that are current in calls, polls, bodies and drops, on one thread and on many.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +29,7 @@ struct Witness {
 impl Witness {
     fn observe(&self, place: &'static str) {
         capture(&format!("{place}: {}", current().unwrap_or_default()));
-        assert_ne!(self.panic_in, place, "as told");
+        assert_ne!(self.panic_in, place, "on purpose");
     }
 }
 
@@ -142,8 +142,8 @@ fn a_body_may_be_dropped_while_its_thread_ends() {
     }
 
     let sentry = Sentry::new();
-    // Kept in a local that is older than Sentry's and ours, so that it is destroyed after them,
-    // and in one that is younger.
+    // The body is kept in a thread-local. If the local is older than Sentry's and ours, it is destroyed
+    // after them; if it is younger, before them.
     for older in [true, false] {
         let (dropped, was_dropped) = std::sync::mpsc::channel();
         let hub = sentry.hub.clone();
@@ -153,7 +153,7 @@ fn a_body_may_be_dropped_while_its_thread_ends() {
             }
             let body = Hub::run(hub, || {
                 let scope = TransactionIdScope::new(id("ending"));
-                // Entered once here, so that all the thread's locals are in use.
+                // Enters the scope once, so that all thread-locals are in use.
                 scope.run(|| capture("alive"));
                 Box::pin(scope.bind(OnDrop(move || {
                     let _ = dropped.send(current());
@@ -181,7 +181,7 @@ fn a_fork_may_be_asked_for_while_a_thread_ends() {
     let sentry = Sentry::new();
     let (answer, answers) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        // Older than Sentry's thread-local and ours, so that it is destroyed after them.
+        // This local is older than Sentry's and ours, so it is destroyed after them.
         LAST_TO_GO.with(|last| *last.borrow_mut() = Some(Box::new(Asks(answer))));
         Hub::run(sentry.hub.clone(), || TransactionIdScope::new(id("ending")).run(|| ()));
     });
@@ -200,7 +200,7 @@ fn a_fork_takes_the_id_along_and_keeps_its_changes_to_itself() {
                 scope.set_user(Some(sentry::User { id: Some("42".into()), ..Default::default() }));
             });
             let scope = TransactionIdScope::fork_current().unwrap();
-            // What may live long keeps no buffer of the request alive.
+            // A fork may live long, so it copies the ID and keeps no buffer of the request alive.
             assert_ne!(scope.id().as_str().as_ptr(), id_of_request);
             let blocking = tokio::task::spawn_blocking(move || {
                 scope.run(|| {
@@ -296,7 +296,7 @@ fn a_scope_moves_between_threads_and_a_cancelled_task_is_dropped_inside() {
         .join()
         .unwrap();
     }
-    // Dropped on a thread that never saw it before.
+    // Drops the task on a new thread.
     std::thread::spawn(move || drop(task)).join().unwrap();
     let tag = Some("moved".to_owned());
     assert_eq!(sentry.take(), [("polled".to_owned(), tag.clone()), ("dropped".to_owned(), tag)]);
@@ -309,7 +309,7 @@ fn what_is_in_no_scope_passes_through() {
     assert!(body.is_end_stream());
     let mut cx = Context::from_waker(Waker::noop());
     assert!(matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(None)));
-    // Outside any scope a fork is none, and does not hide what is entered later.
+    // Outside any scope, a fork has no scope, and does not hide a scope that is entered later.
     let mut task = pin!(InScope::fork(async { current() }));
     let entered = TransactionIdScope::new(id("later"));
     let seen = entered.run(|| task.as_mut().poll(&mut cx));

@@ -71,16 +71,16 @@ fn the_query_of_a_url_is_no_part_of_an_event_whatever_stands_before_it() {
                 let events = sentry.take_events();
                 let [of_call, after, of_request] = &events[..] else { panic!("{events:?}") };
                 let [crumb] = &after.breadcrumbs.values[..] else { panic!("{after:?}") };
-                let told = [
+                let shown = [
                     of_call.exception[0].value.as_deref(),
                     of_request.exception[0].value.as_deref(),
                     crumb.data["reason"].as_str(),
                 ];
-                for told in told.map(Option::unwrap) {
-                    assert!(!told.contains("secret"), "{told:?} of {text:?}");
-                    // The text around the URL is left.
-                    assert!(told.starts_with("cannot reach "), "{told:?} of {text:?}");
-                    assert!(told.ends_with(" today"), "{told:?} of {text:?}");
+                for shown in shown.map(Option::unwrap) {
+                    assert!(!shown.contains("secret"), "{shown:?} of {text:?}");
+                    // The text around the URL is kept.
+                    assert!(shown.starts_with("cannot reach "), "{shown:?} of {text:?}");
+                    assert!(shown.ends_with(" today"), "{shown:?} of {text:?}");
                 }
                 assert!(!format!("{events:?}").contains("secret"), "{events:?}");
             }

@@ -1,4 +1,4 @@
-//! `capture_failures`: what fails is one event, and never two.
+//! `capture_failures`: each failure is one event, and never two.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ fn a_failing_status_is_one_event_by_route_and_status() {
         assert_eq!(response.status_code, Some(500));
         assert!(!format!("{event:?}").contains("secret"), "{event:?}");
 
-        // The caller's fault, until the operator says otherwise; an info message hides nothing.
+        // A 418 is no failure by default. An event of level info does not count as the report.
         assert!(call(app, "GET", "/teapot").await.starts_with("HTTP/1.1 418"));
         assert!(sentry.take().is_empty());
         let teapots = Failures::new().statuses([418..=418]);
@@ -138,7 +138,7 @@ fn what_was_captured_by_other_means_is_not_reported_again() {
         for (path, texts) in [
             ("/captures", &["by hand"][..]),
             ("/logs", &["by tracing"]),
-            // CatchPanic says so once more, by itself.
+            // CatchPanic logs the panic once more.
             ("/panics", &["by a panic", "Service panicked: by a panic"]),
             ("/forks", &["by a fork"]),
             ("/elsewhere", &["by another hub"]),
@@ -156,7 +156,7 @@ fn what_was_captured_by_other_means_is_not_reported_again() {
 fn a_client_that_is_built_inside_a_request_reports_nothing_of_it() {
     let options = || ClientOptions::new().add_integration(TransactionIdIntegration::new());
     story_with(options(), |sentry| async move {
-        // Sentry's client tries its integrations on a made-up event of level error.
+        // Building a Sentry client sends a made-up event of level error through its integrations.
         let handler = async move || {
             drop(sentry::Client::from(options()));
             FAILED
@@ -250,9 +250,9 @@ fn an_error_under_another_id_does_not_stand_for_the_request() {
                 events.iter().map(|event| (text(event), tag(event, "transaction_id"))).collect();
             assert_eq!(seen, [of(inner, id), of(&mine, "mine")], "{path}");
             // Only the ID of the request has an origin.
-            let tells = |event: &Event<'_>| event.contexts.contains_key("transaction_id");
-            assert_eq!(tells(&events[0]), path == "/sub-request", "{path}");
-            assert!(tells(&events[1]), "{path}");
+            let has_origin = |event: &Event<'_>| event.contexts.contains_key("transaction_id");
+            assert_eq!(has_origin(&events[0]), path == "/sub-request", "{path}");
+            assert!(has_origin(&events[1]), "{path}");
         }
     });
 }
@@ -263,7 +263,7 @@ fn a_report_leaves_alone_what_the_handler_set_but_for_the_id() {
         sentry::configure_scope(|scope| {
             scope.set_transaction(Some("GET /cook"));
             scope.set_fingerprint(Some(&["by hand"]));
-            // As those call it who take payments.
+            // Payment services use the same name for their own IDs.
             scope.set_tag("transaction_id", "psp-4711");
             scope.add_event_processor(|mut event| {
                 let method = Some("BREW".to_owned());
@@ -292,7 +292,7 @@ fn a_report_is_in_the_trace_of_its_request() {
     const PARENT: &str = "9438b6a1d9b86aa4";
     async fn handler() -> StatusCode {
         sentry::capture_message("noted", Level::Info);
-        // Whoever answers 500 has mostly waited for something.
+        // A handler that responds with 500 has usually waited for something.
         tokio::task::yield_now().await;
         FAILED
     }
@@ -300,7 +300,7 @@ fn a_report_is_in_the_trace_of_its_request() {
         let Context::Trace(trace) = &contexts["trace"] else { panic!("{contexts:?}") };
         (**trace).clone()
     }
-    /// Leaves its span on the scope, and waits for nothing, so that nobody has seen it before.
+    /// Leaves its span on the scope and does not wait, so the layer sees the span first at the end.
     async fn in_a_span_of_its_own() -> StatusCode {
         let span = sentry::start_transaction(sentry::TransactionContext::new("own", "task"));
         sentry::configure_scope(|scope| scope.set_span(Some(span.into())));
@@ -312,7 +312,7 @@ fn a_report_is_in_the_trace_of_its_request() {
         let route = || Router::new().route("/cook", get(handler));
         let plain = serve(route().layer(captures())).await;
         let tower = route().layer(SentryHttpLayer::new().enable_transaction());
-        // It waits before there is a span.
+        // The middleware waits before there is a span.
         let waits = from_fn(async |request: Request<Body>, next: Next| {
             tokio::task::yield_now().await;
             next.run(request).await
@@ -328,7 +328,7 @@ fn a_report_is_in_the_trace_of_its_request() {
             for (lines, continues) in [
                 (String::new(), false),
                 (format!("{theirs}42\r\n"), true),
-                // Of another organisation, whose traces the client does not continue.
+                // A trace of another organisation, which the client does not continue.
                 (format!("{theirs}43\r\n"), false),
             ] {
                 let head =
@@ -355,7 +355,8 @@ fn a_report_is_in_the_trace_of_its_request() {
                     assert_eq!(report.span_id, transaction.span_id);
                     assert_eq!(report.op, transaction.op);
                 }
-                // What the request captured by itself is in the caller's trace only in a span.
+                // An event that the handler captured is in the trace of the report, except where a caller's
+                // trace is continued without a span.
                 if is_traced || !continues || address == own {
                     assert_eq!(report.trace_id, noted.trace_id);
                 }
@@ -417,11 +418,11 @@ fn errors_of_the_inner_service_are_reported_with_their_sources() {
         let mechanism = event.exception.last().unwrap().mechanism.as_ref().unwrap();
         assert_eq!((mechanism.ty.as_str(), mechanism.handled), ("auto.http.tower", Some(true)));
         assert_eq!(event.transaction.as_deref(), Some("GET /cook"));
-        // A path is no route: it may hold an order's number, or be made up by the client.
+        // The fingerprint has no path: a path may hold an order's number, or be made up by the client.
         assert_eq!(event.fingerprint[..], ["http.server", "GET", "Error"]);
         assert!(event.tags.contains_key("transaction_id"));
 
-        // Boxed, as everything inside tower's timeout is.
+        // tower's timeout boxes the errors of the service inside.
         let layer = captures().read_errors(|error: &tower::BoxError| &**error);
         let service = ServiceBuilder::new()
             .layer(layer)
@@ -479,7 +480,7 @@ fn grpc_failures_are_found_in_headers_and_in_trailers() {
             assert!(at_the_head.is_empty() || trailers.is_none());
         }
 
-        // A stream that the client cut off has not failed.
+        // A stream that the client drops is not a failure.
         let service =
             ServiceBuilder::new().layer(captures()).service_fn(async |_: Request<Body>| {
                 Ok::<_, Never>(grpc(&[], Some(&[("grpc-status", "13")])))
@@ -490,7 +491,7 @@ fn grpc_failures_are_found_in_headers_and_in_trailers() {
         drop(body);
         assert!(sentry.take().is_empty());
 
-        // The operator's own choice of codes.
+        // The codes that the operator chose.
         let layer = BindTransactionIdLayer::new().capture_failures(Failures::new().grpc_codes([5]));
         let service = ServiceBuilder::new().layer(layer).service_fn(async |_: Request<Body>| {
             Ok::<_, Never>(grpc(&[("grpc-status", "5")], None))

@@ -1,4 +1,4 @@
-//! The server layer on real servers: where events of one request are captured, they carry its ID.
+//! The server layer on real servers: events of a request have its ID, wherever they are captured.
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -84,7 +84,7 @@ fn a_request_that_is_cancelled_and_a_body_that_is_cut_off_are_dropped_inside() {
             let head =
                 format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-transaction-id: cut{path}\r\n\r\n");
             client.write_all(head.as_bytes()).await.unwrap();
-            // Long enough for the request to arrive; the event waits for the drop however long.
+            // Long enough for the request to arrive. The event comes with the drop, however late.
             let _ = tokio::time::timeout(Duration::from_millis(50), client.read_u8()).await;
             drop(client);
             assert_eq!(sentry.wait_for(1).await, events(&[event], &format!("cut{path}")));
@@ -109,7 +109,7 @@ fn a_future_that_is_ready_is_dropped_inside_too() {
         request.headers_mut().insert("x-transaction-id", "mine".parse().unwrap());
         let mut response = pin!(service.ready().await.unwrap().call(request));
         response.as_mut().await.unwrap();
-        // Though its future is still there.
+        // The inner future is dropped, although the future of the layer is still there.
         assert_eq!(sentry.take(), events(&["dropped"], "mine"));
     });
 }
@@ -131,7 +131,7 @@ fn a_middleware_that_moves_requests_to_another_task_takes_the_scope_along() {
         let spawns = serve(route().layer(spawns).layer(BindTransactionIdLayer::new())).await;
         assert!(get_with_ids(spawns, &[b"mine"]).await.ends_with("\r\n\r\nmine"));
         assert_eq!(sentry.take(), events(&["handled"], "mine"));
-        // Where it does not, the extractor says so.
+        // If the middleware does not, the response of the extractor names the fix.
         let forgets = serve(route().layer(forgets).layer(BindTransactionIdLayer::new())).await;
         let response = get_with_ids(forgets, &[b"mine"]).await;
         assert!(response.starts_with("HTTP/1.1 500"), "{response}");
@@ -286,7 +286,7 @@ fn trust_decides_whose_id_is_kept() {
         assert_eq!(tag(&event, "transaction_id"), Some(id));
         assert_eq!(tag(&event, "upstream_transaction_id").as_deref(), Some("theirs"));
 
-        // What is not valid was nobody's ID.
+        // An invalid value was no ID, so there is no upstream ID.
         get_with_ids(never, &[b"<theirs>"]).await;
         assert_eq!(tag(&sentry.take_events()[0], "upstream_transaction_id"), None);
 
@@ -308,7 +308,7 @@ fn a_base_hub_is_what_it_was_when_it_was_given() {
         let layer = BindTransactionIdLayer::new().hub(&base.hub);
         let address = serve(Router::new().route("/", get(handler)).layer(layer)).await;
 
-        // None of these is seen: what ran on the worker's hub, and what became of the base.
+        // The layer sees no change of the worker's hub, and no later change of the base.
         worker.hub.configure_scope(|scope| scope.set_tag("leak", "from the worker"));
         base.hub.configure_scope(|scope| scope.set_tag("later", "change"));
         let client = base.hub.client().unwrap();
@@ -326,18 +326,18 @@ fn a_base_hub_is_what_it_was_when_it_was_given() {
         );
         assert!(worker.take().is_empty() && newer.take().is_empty());
 
-        // A client that is closed while serving: from then on, as without a base.
+        // Once the client of the base is closed, the layer behaves as without a base.
         client.close(None);
         assert_eq!(echo(&get_with_ids(address, &[b"closed"]).await), "closed");
         assert_eq!(worker.take(), events_of("handled", "closed"));
 
-        // A base without a client is none, which is said: the hub that is current counts.
+        // A base without a client counts as none. The layer warns, and forks the current hub.
         let empty = Arc::new(Hub::new(None, Arc::default()));
         let layer = BindTransactionIdLayer::new().hub(empty);
         let warnings = || printed().matches("the base hub has no Sentry client").count();
         assert_eq!(warnings(), 1);
         assert!(format!("{layer:?}").contains("has_base_hub: false"), "{layer:?}");
-        // Nor is one that has no DSN, which is a choice and no mistake.
+        // A base without a DSN counts as none, too. That is a choice, so the layer does not warn.
         let silent =
             Arc::new(Hub::new(Some(Arc::new(ClientOptions::new().into())), Arc::default()));
         let silent = BindTransactionIdLayer::new().hub(silent);
@@ -366,7 +366,8 @@ fn by_default_a_request_starts_from_the_current_hub_as_it_is_then() {
         let event = sentry.take_events().pop().unwrap();
         assert_eq!(tag(&event, "release-train").as_deref(), Some("42"));
 
-        // A client that is bound anew while serving takes over; without one, nothing is touched.
+        // A client that is bound later takes over. Without a client, the layer touches no hub, and the
+        // echo still works.
         let newer = Sentry::new();
         sentry.hub.bind_client(newer.hub.client());
         get_with_ids(address, &[b"second"]).await;

@@ -1,4 +1,4 @@
-//! What the stories share: a Sentry client that keeps its events, servers on loopback, raw HTTP.
+//! Parts that the stories share: a Sentry client that keeps its events, servers on loopback, raw HTTP.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -46,7 +46,7 @@ impl Sentry {
         Self { hub, transport }
     }
 
-    /// The events so far, each as its message and its tag. They are gone afterwards.
+    /// Takes the events so far, each as its message and its tag.
     pub(crate) fn take(&self) -> Vec<(String, Option<String>)> {
         self.take_events().iter().map(|event| (text(event), tag(event, "transaction_id"))).collect()
     }
@@ -55,7 +55,7 @@ impl Sentry {
         self.transport.fetch_and_clear_events()
     }
 
-    /// Everything that was sent so far. It is gone afterwards.
+    /// Takes everything that was sent so far.
     pub(crate) fn take_sent(&self) -> Sent {
         // Logs and metrics are sent in batches.
         self.hub.client().unwrap().flush(None);
@@ -80,8 +80,8 @@ impl Sentry {
         sent
     }
 
-    /// Waits for the transaction of one request, whose server may still be at its end; fails after
-    /// some seconds. Returns what was sent until then.
+    /// Waits for the transaction of one request, which may end after its response arrived. Fails after
+    /// some seconds. Returns everything that was sent, and the transaction.
     pub(crate) async fn wait_for_transaction(&self) -> (Sent, Transaction<'static>) {
         let mut seen = Sent::default();
         for _ in 0..500 {
@@ -143,9 +143,9 @@ pub(crate) fn trace(contexts: &Map<String, Context>) -> &TraceContext {
     }
 }
 
-/// Has Sentry's own parser read each envelope back. Where the environment names a file, the events
-/// and transactions are added to it, for `tests/e2e/normalise`: as sent, since the parser moves one
-/// start time in four by a step of `f64`.
+/// Reads each envelope back with Sentry's own parser. If `$TRANSACTION_ID_EVENTS` names a file, adds the
+/// events and transactions to the file, for `tests/e2e/normalise`. The file gets them as they were sent,
+/// since the parser moves one start time in four by a step of `f64`.
 struct ReadBack(Arc<TestTransport>);
 
 impl Transport for ReadBack {
@@ -164,7 +164,7 @@ impl Transport for ReadBack {
                     }
                     _ => continue,
                 };
-                // In one write, since tests run side by side.
+                // One write for each line, since tests run side by side.
                 file.write_all(format!("{line}\n").as_bytes()).unwrap();
             }
         }
@@ -289,7 +289,7 @@ pub(crate) async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// A request in the very bytes given, and the whole response as text.
+/// Sends exactly the bytes of `head`. Returns the whole response as text.
 pub(crate) async fn raw(address: SocketAddr, head: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head).await.unwrap();
@@ -317,7 +317,7 @@ pub(crate) fn header_lines<'a>(response: &'a str, name: &str) -> Vec<&'a str> {
     lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
 }
 
-/// The one echoed ID of a raw response.
+/// The echoed ID of a raw response. Fails unless there is exactly one.
 pub(crate) fn echo(response: &str) -> &str {
     match header_lines(response, "x-transaction-id")[..] {
         [id] => id,
@@ -325,7 +325,7 @@ pub(crate) fn echo(response: &str) -> &str {
     }
 }
 
-/// The echoed ID of a response, which must be the only one.
+/// The echoed ID of a response. Fails unless there is exactly one.
 pub(crate) fn echoed(headers: &http::HeaderMap) -> String {
     let lines: Vec<_> = headers.get_all("x-transaction-id").iter().collect();
     assert_eq!(lines.len(), 1, "not exactly one echo: {lines:?}");
@@ -347,9 +347,9 @@ thread_local! {
     static LINES_ARE_BREADCRUMBS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// One subscriber for the whole process, since callsites remember their subscribers across
-/// threads: errors go to the current hub, the spans of requests become Sentry's, and lines are
-/// printed for the thread that they came from. A thread can have this crate's lines as breadcrumbs.
+/// Installs one subscriber for the whole process, since callsites remember their subscribers across
+/// threads. Errors go to the current hub, spans of requests become spans of Sentry's, and each line is
+/// stored for the thread that logged it. A thread can have this crate's lines as breadcrumbs.
 fn install_tracing() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -362,7 +362,7 @@ fn install_tracing() {
                     .iter()
                     .any(|target| meta.target().starts_with(target))
             }));
-        // Dynamic, because a callsite would remember the answer of the first thread.
+        // A dynamic filter, because a callsite would remember the decision for the first thread.
         let breadcrumbs = BreadcrumbLayer::new().with_filter(dynamic_filter_fn(|meta, _| {
             LINES_ARE_BREADCRUMBS.get()
                 && meta.is_event()
@@ -377,7 +377,7 @@ fn install_tracing() {
     });
 }
 
-/// From now on, what this crate logs on this thread is a breadcrumb on the current hub, too.
+/// From now on, each line of this crate on this thread is a breadcrumb on the current hub, too.
 pub(crate) fn have_lines_as_breadcrumbs() {
     LINES_ARE_BREADCRUMBS.set(true);
 }

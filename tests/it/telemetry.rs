@@ -1,4 +1,4 @@
-//! What carries the ID: each kind of telemetry, from each place, with and without the integration.
+//! Which kinds of telemetry have the ID, from each place, with and without the integration.
 //!
 //! This is the table of the guide's page `sentry`, cell by cell.
 
@@ -43,7 +43,7 @@ const KINDS: [&str; 8] = [
 
 /// Emits one of each kind, here and now.
 struct Emitter {
-    /// A hub that knows nothing of any request.
+    /// A hub that no request uses.
     other_hub: Arc<Hub>,
     done: mpsc::UnboundedSender<()>,
 }
@@ -156,7 +156,7 @@ async fn visit(address: std::net::SocketAddr, place: &str) {
     }
 }
 
-/// The ID that each kind came with: `None` where it has none.
+/// The ID of each kind that was sent, if it has one.
 fn collect(sentry: &Sentry) -> BTreeMap<String, Option<String>> {
     sentry.hub.client().unwrap().flush(None);
     let mut ids = BTreeMap::new();
@@ -198,8 +198,8 @@ fn collect(sentry: &Sentry) -> BTreeMap<String, Option<String>> {
     ids
 }
 
-/// The kinds that carry the ID of the request. A child span never does by itself: it is sent as a
-/// part of its transaction, which does.
+/// The kinds that have the ID of the request. A child span has no ID of its own: it is a part of its
+/// transaction, and the transaction has the ID.
 fn expected(place: &str, with_integration: bool) -> &'static [&'static str] {
     match (place, with_integration) {
         ("spawn bare", _) => &[],
@@ -257,7 +257,7 @@ fn each_kind_of_telemetry_from_each_place() {
                     if expected(place, with_integration).contains(&kind) {
                         assert_eq!(id.as_deref(), Some("mine"), "{cell}");
                     } else if kind == "call failure" {
-                        // The call generated an ID of its own, sent it, and failed under it.
+                        // The call generated its own ID and sent it, and its report has that ID.
                         assert_eq!(id.as_ref().map(String::len), Some(32), "{cell}");
                     } else {
                         assert_eq!(*id, None, "{cell}");
@@ -284,7 +284,7 @@ fn the_user_s_own_callbacks_run_after_and_have_the_last_word() {
         scope.run(|| {
             sentry::logger_info!("log");
             sentry::metrics::counter("dropped", 1).capture();
-            // An attribute that is there already is the user's.
+            // The integration keeps an attribute that the user set.
             let own = sentry::metrics::counter("metric", 1).attribute("transaction_id", "own");
             own.capture();
         });
@@ -326,11 +326,11 @@ fn a_context_tells_where_the_id_came_from() {
             crate::support::get_with_ids(address, lines).await;
             let event = sentry.take_events().pop().unwrap();
             let Context::Other(context) = &event.contexts["transaction_id"] else { panic!() };
-            let told: Vec<_> =
+            let shown: Vec<_> =
                 context.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            assert_eq!(told.join(" "), expected);
+            assert_eq!(shown.join(" "), expected);
         }
-        // A scope that was opened by hand came from nowhere.
+        // The ID of a scope that was opened by hand has no origin.
         let scope = TransactionIdScope::new("mine".parse().unwrap());
         scope.run(|| crate::support::capture("by hand"));
         assert!(!sentry.take_events()[0].contexts.contains_key("transaction_id"));

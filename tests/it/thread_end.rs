@@ -96,8 +96,8 @@ fn id_in(headers: &HeaderMap) -> Option<TransactionId> {
 #[test]
 #[cfg_attr(miri, ignore = "starts a process")]
 fn a_call_is_cancelled_by_the_end_of_a_runtime_that_outlives_the_hub() {
-    struct Told(Sender<()>);
-    impl Drop for Told {
+    struct SendsOnDrop(Sender<()>);
+    impl Drop for SendsOnDrop {
         fn drop(&mut self) {
             let _ = self.0.send(());
         }
@@ -109,11 +109,11 @@ fn a_call_is_cancelled_by_the_end_of_a_runtime_that_outlives_the_hub() {
         let transaction = hub.start_transaction(TransactionContext::new("order", "task"));
         hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));
 
-        let (told, is_dropped) = channel();
-        let told = Told(told);
+        let (dropped, is_dropped) = channel();
+        let guard = SendsOnDrop(dropped);
         let call = async move {
             let waits = service_fn(move |_: Request<()>| {
-                let _ = &told;
+                let _ = &guard;
                 pending::<Result<Response<()>, Never>>()
             });
             client().propagate_trace(true).layer(waits).oneshot(request()).await

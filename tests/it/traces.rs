@@ -1,4 +1,4 @@
-//! The trace of a request or a job: its caller's, where that is continued, or one of its own.
+//! A request or a job continues the trace of its caller, or has a trace of its own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,15 +51,15 @@ async fn cook(app: Router, lines: &[&str]) {
 
 /// The trace and the parent span of the report and, if there is one, of the transaction.
 fn sent(sentry: &Sentry) -> Vec<(String, Option<String>)> {
-    let told = |contexts: &Map<String, Context>| {
+    let ids = |contexts: &Map<String, Context>| {
         let Context::Trace(trace) = &contexts["trace"] else { panic!("{contexts:?}") };
         (trace.trace_id.to_string(), trace.parent_span_id.map(|parent| parent.to_string()))
     };
     let envelopes = sentry.transport.fetch_and_clear_envelopes();
     let items = envelopes.iter().flat_map(sentry::Envelope::items);
     let traces = items.filter_map(|item| match item {
-        EnvelopeItem::Event(event) => Some(told(&event.contexts)),
-        EnvelopeItem::Transaction(transaction) => Some(told(&transaction.contexts)),
+        EnvelopeItem::Event(event) => Some(ids(&event.contexts)),
+        EnvelopeItem::Transaction(transaction) => Some(ids(&transaction.contexts)),
         _ => None,
     });
     traces.collect()
@@ -93,7 +93,7 @@ fn of_several_traces_the_last_valid_one_is_continued() {
         let valid = format!("sentry-trace: {TRACE}-{PARENT}-1");
         let other = format!("sentry-trace: {OTHER}");
         let invalid = "sentry-trace: neither-a-trace";
-        // Valid for the SDK, and replaced by Sentry.
+        // The SDK accepts an ID of zeros, and Sentry replaces it.
         let zeros = format!("sentry-trace: {:032}-{PARENT}-1", 0);
         let no_parent = format!("sentry-trace: {}-{:016}-1", &OTHER[..32], 0);
         for has_span in [false, true] {
@@ -147,8 +147,7 @@ fn the_trace_is_trusted_as_the_id_is() {
     });
 }
 
-/// With the layer's hub forked from the current one and from a base, each with and without the
-/// integration.
+/// Whether the layer has a base hub, and whether the client has the integration.
 const SETUPS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
 fn with_integration(options: ClientOptions, has_integration: bool) -> ClientOptions {
@@ -160,7 +159,7 @@ fn layer(sentry: &Sentry, has_base: bool) -> BindTransactionIdLayer {
     if has_base { layer.hub(&sentry.hub) } else { layer }
 }
 
-/// The trace of all that has none: of `hub`, and of the process.
+/// The traces of events outside any scope: the trace of `hub`, and the one of the process.
 fn fallbacks(hub: &Arc<Hub>) -> [String; 2] {
     [hub.clone(), Hub::main()].map(|hub| {
         let header = Hub::new_from_top(hub).configure_scope(|scope| {
@@ -181,7 +180,7 @@ fn traces(sent: &Sent) -> BTreeSet<String> {
 /// Sends each kind of telemetry that has a trace.
 fn emit(place: &str, has_integration: bool) {
     capture(place);
-    // The SDK gives these a trace only from the scope, where the integration replaces it.
+    // The SDK gives these only the trace of the Sentry scope, and the integration replaces it.
     if has_integration {
         sentry::logger_info!("log");
         sentry::metrics::counter("orders", 1).capture();
@@ -225,7 +224,7 @@ fn kitchen(has_integration: bool) -> Router {
 
 const PLACES: [&str; 6] = ["blocking", "body", "drop", "handler", "task", "thread"];
 
-/// Requests `path` and returns what was sent of it.
+/// Requests `path` and returns everything that was sent to Sentry.
 async fn request(sentry: &Sentry, app: &Router, path: &str, lines: &[&str]) -> Sent {
     let lines = [lines, &[""]].concat().join("\r\n");
     let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n");
@@ -288,7 +287,7 @@ fn a_job_has_a_trace_of_its_own_and_shares_it_with_its_forks() {
                 assert!(seen.is_disjoint(&traces), "{shown}: {traces:?} of {seen:?}");
                 seen.extend(traces);
             };
-            // The same ID, and a trace for each of its scopes.
+            // Scopes with the same ID have a trace each.
             let job = || TransactionIdScope::new("job".parse().unwrap());
             let first = job();
             // Forks that are made before the first event, and forks of forks.
@@ -343,7 +342,7 @@ fn a_caller_s_trace_is_continued_by_the_rules() {
                     let layer = layer(&sentry, has_base).trust(trust.clone());
                     let layer = layer.record_request(records);
                     if !records && !has_base && !has_integration {
-                        // Then nothing looks at the events.
+                        // In this setup, nothing processes the events.
                         continue;
                     }
                     let shown = format!(

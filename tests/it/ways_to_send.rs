@@ -1,4 +1,4 @@
-//! The ways to send a request of reqwest through the client layer, which do the same.
+//! All ways to send a request of reqwest through the client layer have the same result.
 
 #![allow(clippy::needless_pass_by_value)] // as the clients take them
 
@@ -34,7 +34,7 @@ const WAYS: [Way; 4] = [Way::Execute, Way::Call, Way::Oneshot, Way::Middleware];
 type Sent = BoxFuture<'static, Result<Response, String>>;
 
 impl Way {
-    /// Reports failures, and reads errors or not.
+    /// Sends `request` through a layer that reports failures and, with `reads_errors`, reads errors.
     fn send(self, reads_errors: bool, request: Request) -> Sent {
         let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["localhost"]).unwrap())
             .capture_failures(Failures::new());
@@ -69,7 +69,7 @@ where
     R: ReadErrors<reqwest_middleware::Error> + Send + Sync + 'static,
 {
     let client = ClientBuilder::new(client()).with(layer).build();
-    // As users write it; the builder of a request is why they take this crate.
+    // As users write it: they use reqwest-middleware for its builder of requests.
     let sent = client
         .request(request.method().clone(), request.url().clone())
         .headers(request.headers().clone())
@@ -78,7 +78,7 @@ where
 }
 
 fn client() -> reqwest::Client {
-    // The proxy settings of the machine that runs the tests are none of our business.
+    // Ignores the proxy settings of the machine that runs the tests.
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
@@ -86,7 +86,7 @@ fn client() -> reqwest::Client {
 struct Server {
     port: u16,
     seen: Arc<Mutex<Vec<String>>>,
-    /// When a request came that gets no answer.
+    /// Notified when a request came that gets no response.
     waits: Arc<Notify>,
 }
 
@@ -129,7 +129,7 @@ fn scope() -> TransactionIdScope {
 
 #[test]
 fn each_way_sends_the_same_id() {
-    /// Host, header of the request; what arrives in a scope `mine`.
+    /// The host and the header of a request; the ID that arrives if it is sent in a scope `mine`.
     const TABLE: [(&str, Option<&str>, &str); 7] = [
         ("localhost", None, "mine"),
         ("localhost", Some("theirs"), "theirs"),
@@ -149,7 +149,7 @@ fn each_way_sends_the_same_id() {
                 assert!(response.extensions().get::<TransactionId>().is_none(), "{way:?}");
             }
 
-            // Outside any scope, the call has an ID of its own, and returns it.
+            // Outside any scope, the layer generates an ID, and the response has it in its extensions.
             let response = way.send(false, server.request("localhost", "/200", None)).await;
             let response = response.unwrap();
             let id = response.extensions().get::<TransactionId>().unwrap();
@@ -164,7 +164,7 @@ fn each_way_sends_the_same_id() {
     });
 }
 
-/// The only event since the last look. No secret of the URL is in it.
+/// Takes the only event. Fails if there is another, or if it contains a secret of the URL.
 #[track_caller]
 fn only_event(sentry: &Sentry) -> Event<'static> {
     let mut events = sentry.take_events();
@@ -191,7 +191,7 @@ fn each_way_reports_the_same_failures() {
             assert_eq!(tag(&event, "transaction_id").as_deref(), Some("mine"), "{way:?}");
             assert_eq!(tag(&event, "peer_transaction_id").as_deref(), Some("peer"), "{way:?}");
 
-            // Outside any scope, the report has the ID that was generated.
+            // Outside any scope, the report has the generated ID.
             server.take();
             way.send(false, server.request("localhost", "/503", None)).await.unwrap();
             let tag_of_call = tag(&only_event(&sentry), "transaction_id");
@@ -239,7 +239,7 @@ fn each_way_leaves_the_same_breadcrumbs() {
                 capture("after");
             };
             scope().bind(calls).await;
-            // A call that was cancelled has not failed.
+            // A cancelled call is not a failure.
             let event = only_event(&sentry);
             assert_eq!(text(&event), "after", "{way:?}");
             let port = server.port;
@@ -276,7 +276,7 @@ fn one_client_executes_many_requests_at_once() {
         let server = Server::start().await;
         let client = InjectTransactionIdLayer::new(AllowedHosts::any()).layer(client());
         let request = || server.request("localhost", "/200", None);
-        // By shared reference, and in tasks that outlive the reference.
+        // Two calls at once by shared reference, and a call that outlives the client.
         let at_once =
             async { join_all([client.execute(request()), client.execute(request())]).await };
         for result in scope().bind(at_once).await {

@@ -1,5 +1,5 @@
-//! A service keeps its client in a field. The type of the errors that it reads shows in the type of the
-//! client only if there is one.
+//! A service keeps its client in a field. The type of the client names the type of the errors only if the
+//! layer reads errors.
 
 use reqwest::{Client, Request, Response};
 use tower::{Layer, Service, ServiceExt};

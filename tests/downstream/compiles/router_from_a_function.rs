@@ -1,5 +1,5 @@
-//! A service builds its Router in a function, of whatever state. Whether the layer is there can depend on
-//! a setting: by `if`, since the layer changes the type of the body.
+//! A service builds its Router, with any state, in a function. A setting can decide whether the router has
+//! the layer: by `if`, since the layer changes the type of the body.
 
 use axum::Router;
 use axum::routing::get;

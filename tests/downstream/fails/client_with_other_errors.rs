@@ -1,4 +1,4 @@
-//! `read_errors` names another type than that of the client's errors.
+//! The closure of `read_errors` takes another type than the errors of the client have.
 
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_transaction_id::{AllowedHosts, Failures, InjectTransactionIdLayer};
