@@ -1,5 +1,5 @@
-// One run: starts what all stories share, tells them one after another, ends everything, and says
-// what came of it. Started by ./run.
+// One run: starts the programs that all stories share, runs the stories one after another, ends all
+// programs, and prints the outcome. Started by ./run.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,7 +25,7 @@ import * as panic from './stories/panic.mjs';
 import * as pictures from './stories/pictures.mjs';
 import * as traces from './stories/traces.mjs';
 
-// In the order in which they are told. The normaliser comes last: it looks at what the others left.
+// In the order in which they run. The normaliser comes last: it reads the events of the others.
 const STORIES = {
   page, pictures, nginx, node, chain, traces, origins, overlap, hostile, outage, panic,
   'closed-tab': closedTab, normaliser,
@@ -45,7 +45,7 @@ async function main() {
   }
   if (!options) return 0;
   const folder = mkdtempSync(join(e2e, '.cache/run-'));
-  // What others leave in a temporary folder goes with this one.
+  // Temporary files of other programs are in this folder, too, and are removed with it.
   process.env.TMPDIR = folder;
   const cleanUp = async () => {
     await stopAll();
@@ -97,7 +97,7 @@ async function tellAll({ only, screenshots, folder }) {
     const shared = { root, e2e, demo, browser, screenshots, projects };
     results.push(await tell(name, new Stage({ ...shared, folder: own, project: projects[index] })));
   }
-  console.log(`told in ${seconds(started)} s`);
+  console.log(`the stories took ${seconds(started)} s`);
   return results;
 }
 
@@ -112,7 +112,7 @@ async function tell(name, stage) {
     result.broken = said(error);
   }
   await stage.close().catch((error) => { result.broken ??= said(error); });
-  // What breaks because the run is interrupted is no news.
+  // A story that breaks because the run was interrupted is not reported.
   if (isStopping()) await forever();
   result.seconds = seconds(started);
   console.log(`${result.broken ? 'BROKEN' : 'ok'}  ${name} (${result.seconds} s)`);
@@ -126,7 +126,7 @@ async function tooLong() {
 }
 
 function remove(folder) {
-  // Somebody who was just ended may still have written to it.
+  // A program that was just ended may still have written to the folder.
   rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
 }
 
@@ -141,7 +141,7 @@ async function nothingIsLeft() {
   return false;
 }
 
-// A broken story explains itself; of anything else it matters where it came from.
+// The text of an error. The message of a broken story is enough; any other error needs its stack.
 function said(error) {
   return error instanceof Broken ? error.message : error.stack ?? String(error);
 }

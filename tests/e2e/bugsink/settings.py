@@ -11,7 +11,7 @@ _UNLIMITED = 1_000_000
 DATABASES["default"]["NAME"] = f"{_FOLDER}/events.sqlite3"
 DATABASES["snappea"]["NAME"] = f"{_FOLDER}/tasks.sqlite3"
 
-# Nothing here outlives the run, and nobody else can reach it.
+# All data ends with the run, and only this machine can reach the tracker.
 SECRET_KEY = "no secret: a tracker for one run, on loopback"
 ALLOWED_HOSTS = ["127.0.0.1"]
 DEBUG = False

@@ -5,7 +5,7 @@ import { adopt, environment } from './processes.mjs';
 const ARGS = [
   '--disable-background-networking', '--disable-component-update', '--disable-domain-reliability',
   '--disable-gpu', '--disable-quic', '--disable-sync', '--no-first-run', '--no-pings',
-  // Whatever else a page asks for fails at once.
+  // Any other request of a page fails at once.
   '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost',
 ];
 
@@ -21,7 +21,7 @@ export class Browser {
       handleSIGINT: false,
       handleSIGTERM: false,
     });
-    // Even where the run is interrupted before it is there.
+    // The run ends the browser, too, if it is interrupted while the browser starts.
     adopt({ stop: async () => (await launching).kill() });
     const server = await launching;
     return new Browser(await chromium.connect(server.wsEndpoint()));

@@ -1,4 +1,4 @@
-// What esbuild makes of a script that a page cannot load as it is.
+// Bundles a script with esbuild, since a page cannot load the script as it is.
 import { join } from 'node:path';
 import { Broken } from './check.mjs';
 import { start } from './processes.mjs';

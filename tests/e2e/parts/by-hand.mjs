@@ -1,8 +1,8 @@
-// A request as typed, since no client would send it.
+// Sends requests over a bare socket, since no client would send them.
 import { connect } from 'node:net';
 import { check } from './check.mjs';
 
-// Orders with `lines` in the head of the request: the status, and the IDs in the answer.
+// Orders with `lines` in the head of the request. Returns the status, and the IDs of the response.
 export async function orderByHand(url, dog, lines) {
   const { hostname, port } = new URL(url);
   const body = JSON.stringify({ dog });

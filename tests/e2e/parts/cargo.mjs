@@ -1,4 +1,4 @@
-// What cargo builds for the run.
+// Programs that cargo builds for the run.
 import { Broken } from './check.mjs';
 import { start } from './processes.mjs';
 

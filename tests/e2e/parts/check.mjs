@@ -1,7 +1,7 @@
-// What a story says when something is not as it should be.
+// The checks of the stories.
 import { isDeepStrictEqual } from 'node:util';
 
-// A broken story: its message says what is wrong, and is all that a reader needs to see of it.
+// A check failed. The message names the failure, and a reader does not need the stack.
 export class Broken extends Error {
   name = 'Broken';
 }
@@ -25,7 +25,7 @@ export function pause(milliseconds) {
   return new Promise((done) => { setTimeout(done, milliseconds); });
 }
 
-// Asks until `poll` has an answer; where it never has, the last reason why is the message.
+// Calls `poll` until it returns without a broken check. If that never happens, throws the last one.
 export async function eventually(seconds, poll) {
   const end = Date.now() + seconds * 1000;
   for (;;) {

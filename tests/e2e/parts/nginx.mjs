@@ -22,7 +22,7 @@ export async function startNginx(folder, storefront) {
     );
     const server = start('nginx', 'nginx', ['-p', own, '-c', 'nginx.conf', '-e', 'stderr'], {
       folder,
-      // Where Debian has it, which is not on everybody's path.
+      // Debian's folder for nginx, which is not on every user's path.
       env: { PATH: `${process.env.PATH}:/usr/sbin` },
     });
     try {
@@ -35,7 +35,7 @@ export async function startNginx(folder, storefront) {
   }
 }
 
-// It says nothing when it is ready.
+// Waits until nginx responds, since nginx prints nothing when it is ready.
 async function answers(server, port) {
   let ended = false;
   server.ended.then(() => { ended = true; });
@@ -52,8 +52,8 @@ class Nginx {
     Object.assign(this, { url, log, server });
   }
 
-  // What nginx logged of the one request of an ID: its start, and the ID that was passed on to the
-  // storefront. A line is written when the response is through, so wait for it.
+  // The log line of the one request with an ID: the start of the request, and the ID that nginx passed on
+  // to the storefront. nginx writes the line after the response, so this waits for the line.
   async logged(id) {
     return eventually(PATIENCE, async () => {
       const lines = readFileSync(this.log, 'utf8').split('\n');

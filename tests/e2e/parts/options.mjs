@@ -18,7 +18,7 @@ outside that one transaction ID goes through all of them.
 Stories:
 `;
 
-// null where only help was asked for.
+// Returns null if the caller asked for help only.
 export function parse(args, stories, e2e) {
   const { values } = parseArgs({
     args,

@@ -1,7 +1,7 @@
 // The shop's page, as a person uses it.
 import { eventually, matches, same } from './check.mjs';
 
-// Opens it and waits until it can report.
+// Opens the page and waits until its SDK is loaded.
 export async function visit(browser, url, options) {
   const visitor = await browser.page(options);
   await visitor.page.goto(url);
@@ -19,7 +19,7 @@ export async function submit(page) {
   await page.locator('#order button[type=submit]').click();
 }
 
-// The IDs that its failed orders show, the newest first, once there are `count`.
+// The IDs that the page shows for failed orders, the newest first, once there are `count`.
 export async function failedIds(page, count) {
   const failed = page.locator('#orders > li.failed');
   await failed.nth(count - 1).waitFor();
@@ -28,13 +28,14 @@ export async function failedIds(page, count) {
   return ids;
 }
 
-// The answers to its orders, in any order. The page may show one before the browser reports it.
+// Checks the responses to the page's orders, in any order. The page may show a response before the
+// browser reports it.
 export function answered(what, { answers }, expected) {
   const byId = (one, other) => (one.sent < other.sent ? -1 : 1);
   return eventually(10, async () => same(what, [...answers].sort(byId), [...expected].sort(byId)));
 }
 
-// Orders what cannot be had: the ID that the page shows for it.
+// Places an order that fails. Returns the ID that the page shows.
 export async function orderInVain(page, dog) {
   await choose(page, dog);
   await submit(page);
@@ -42,7 +43,7 @@ export async function orderInVain(page, dog) {
   return id;
 }
 
-// What the page sent, was answered and shows must be one ID.
+// Checks that the page sent, received and shows the same ID.
 export async function sameEverywhere(visitor, id, status) {
   await answered('the page: its order', visitor, [{ sent: id, echoed: id, status }]);
   same('the page: errors nobody caught', visitor.errors, []);

@@ -1,7 +1,7 @@
-// Ports for the programs that cannot choose one themselves and say which.
+// Ports for programs that cannot choose a free port themselves and print it.
 import { createServer } from 'node:net';
 
-// One that nobody listens on now. Somebody may by the time it is used: be ready to try another.
+// A port that is free now. Another program may take it before it is used, so the caller has to retry.
 export async function freePort() {
   const server = createServer();
   await new Promise((listening, failed) => {

@@ -8,7 +8,7 @@ import { Broken, pause } from './check.mjs';
 
 const MARK = `TRANSACTION_ID_RUN=${randomUUID()}`;
 const PATIENCE = 60_000;
-// For what was ended to be gone.
+// The time for ended processes to disappear.
 const PASSING = 5000;
 
 const running = new Set();
@@ -28,7 +28,7 @@ class Process {
   constructor(name, child, log) {
     Object.assign(this, { name, child, log, output: '' });
     this.ended = new Promise((ended) => {
-      // It never started.
+      // The program did not start.
       child.once('error', (error) => {
         this.output += error.message;
         ended('none');
@@ -40,7 +40,7 @@ class Process {
     });
   }
 
-  // Waits for a line of its output that says it is ready: the match.
+  // Waits for the line of output that shows that the process is ready. Returns the match.
   async ready(pattern, patience = PATIENCE) {
     const end = Date.now() + patience;
     let outcome;
@@ -67,7 +67,7 @@ class Process {
     return this.output.trimEnd().split('\n').slice(-12).join('\n');
   }
 
-  // It is asked, and may close what it started by itself. What then is still there is not asked.
+  // Sends SIGTERM, so that the process can end its own children. Kills the group once the process ended.
   async stop() {
     if (!running.has(this) || this.child.pid === undefined) return;
     const insist = () => signal(-this.child.pid, 'SIGKILL');
@@ -114,7 +114,7 @@ export function start(name, command, args, { folder, env = {}, cwd, stdin = 'ign
   return started;
 }
 
-// For what somebody else started, such as the browser: it is ended with the rest.
+// Adds a process that another program started, such as the browser. stopAll() ends it, too.
 export function adopt(process) {
   running.add(process);
 }
@@ -125,12 +125,12 @@ export function isStopping() {
 
 export async function stopAll() {
   stopping = true;
-  // The last one first: what depends on others is ended before them.
+  // The last one first, since a later process depends on earlier ones.
   for (const started of [...running].reverse()) await started.stop();
 }
 
-// The ids of the processes of this run that are still there, which are ended now. One that was ended
-// along with its parent may take a moment to be gone.
+// Kills the processes of this run that are still there, and returns their ids. A process that was ended
+// with its parent may take a moment to disappear.
 export async function leftBehind() {
   const end = Date.now() + PASSING;
   let ids = found();
@@ -142,7 +142,7 @@ export async function leftBehind() {
   return ids;
 }
 
-// Linux only; elsewhere none is found.
+// Works on Linux only. Elsewhere it finds no process.
 function found() {
   let ids;
   try {
@@ -154,7 +154,7 @@ function found() {
     try {
       return readFileSync(`/proc/${id}/environ`, 'latin1').includes(MARK);
     } catch {
-      // Gone, or not ours to read.
+      // The process is gone, or belongs to another user.
       return false;
     }
   }).map(Number);

@@ -1,4 +1,4 @@
-// A tracker that misbehaves on request; while it behaves, it passes everything on to Bugsink.
+// A tracker that fails in the way that a story sets. While it works, it passes all reports on to Bugsink.
 import { createServer, request } from 'node:http';
 
 const MISBEHAVIOUR = {
@@ -13,7 +13,7 @@ export class ShakyTracker {
   #behind;
   #mode = 'works';
 
-  // How many reports it was sent in each mode.
+  // The number of reports that it received in each mode.
   reports = {};
 
   constructor(behind) {
@@ -27,13 +27,13 @@ export class ShakyTracker {
   // 'works', 'is down', 'hangs', 'answers 429' or 'answers 500'.
   async turn(mode) {
     this.#mode = mode;
-    // Whoever still waits for an answer will not get it.
+    // Requests that still wait for a response do not get one.
     this.#server?.closeAllConnections();
     if (mode === 'is down') await this.stop();
     else if (!this.#server) await this.#listen();
   }
 
-  // On the port that the services know, and at first on any.
+  // Listens on a free port at first, and later on the same port, which the services know.
   async #listen() {
     const server = createServer((incoming, response) => this.#answer(incoming, response));
     await new Promise((listening, failed) => {

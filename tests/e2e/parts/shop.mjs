@@ -8,7 +8,7 @@ const HEADER = 'X-Transaction-ID';
 
 export const newId = () => crypto.randomUUID().replaceAll('-', '');
 
-// Opens the shop; its own first order is through when this resolves.
+// Opens the shop. The shop has completed its own first order when this resolves.
 export async function openShop(name, program, { folder, dsn, args = [] }) {
   const env = { SENTRY_DSN: dsn, RUST_LOG: 'info' };
   const shop = start(name, program, ['--port', '0', ...args], { folder, env });
@@ -19,7 +19,7 @@ export async function openShop(name, program, { folder, dsn, args = [] }) {
   return { url, stories, firstId: id, process: shop, stop: () => shop.stop() };
 }
 
-// The kitchen alone: for a chain in which somebody else calls it. It closes when its input does.
+// Opens the kitchen alone, for a chain in which another service calls it. It ends with its input.
 export async function openKitchen(name, program, { folder, dsn }) {
   const env = { SENTRY_DSN: dsn };
   const kitchen = start(name, program, ['kitchen'], { folder, env, stdin: 'pipe' });
@@ -36,7 +36,7 @@ export async function order(shop, dog, id) {
   return { ...head(response), text, took };
 }
 
-// Orders what takes a while, and leaves as soon as the answer has begun.
+// Places an order that takes a while, and leaves as soon as the response has begun.
 export async function abandon(shop, id) {
   const leaving = new AbortController();
   const response = await send(shop, 'grilled', id, leaving.signal);

@@ -1,4 +1,4 @@
-// What a story has at hand. What it opens here is closed when it is told.
+// The parts that a story can open. The stage closes them at the end of the story.
 import { join } from 'node:path';
 import { startLink } from './link.mjs';
 import { startNode } from './node.mjs';
@@ -40,7 +40,7 @@ export class Stage {
     return page.screenshot({ path: join(this.screenshots, `${name}.png`), fullPage: true });
   }
 
-  // All of it, whatever one of them has to say.
+  // Closes all parts, even if one of them fails.
   async close() {
     const faults = [];
     for (const opened of this.#open.reverse()) {
@@ -53,7 +53,7 @@ export class Stage {
     return { folder: this.folder, dsn };
   }
 
-  // A story may open several, one after another.
+  // A story may open several programs of one name, one after another.
   #log(what) {
     this.#count += 1;
     return `${what}-${this.#count}`;

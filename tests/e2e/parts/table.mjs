@@ -1,7 +1,7 @@
-// The end of a run.
+// The table at the end of a run.
 
-// results: what each story came to: { name, about, seconds }, with `rows`, each of them { what } and
-// either { id, services } or another { result }; or with `broken`: why.
+// results: the result of each story, { name, about, seconds } with `rows` or `broken`. Each row is
+// { what, id, services } or { what, result }. `broken` is the reason why the story failed.
 export function table(results) {
   const lines = results.flatMap(({ name, about, rows, broken, seconds }) => {
     const head = [broken ? 'BROKEN' : 'ok', name, `${about} (${seconds} s)`];

@@ -29,7 +29,7 @@ export class Tracker {
 
     const server = start('bugsink', program('gunicorn'), [
       '--bind=127.0.0.1:0', '--workers=1', '--threads=4', '--no-control-socket',
-      // No client finds out too late that a connection was closed for being idle.
+      // Closes each connection after its response, so that no client uses one that was closed as idle.
       '--keep-alive=0',
       'bugsink.wsgi:application',
     ], options);
@@ -56,7 +56,7 @@ export class Tracker {
     while (url) {
       const page = await this.get(url);
       yield* page.results;
-      // With the port that it listens on, whatever its settings say.
+      // Replaces the port of Bugsink's settings by the port that it listens on.
       url = page.next && new URL(new URL(page.next).pathname + new URL(page.next).search, this.url);
     }
   }
@@ -75,7 +75,7 @@ class Project {
     Object.assign(this, { tracker, id, key });
   }
 
-  // Where the SDKs send to: the tracker, or what stands before it.
+  // The address that the SDKs send to: the tracker's, or that of a server before the tracker.
   dsn(url = this.tracker.url) {
     const dsn = new URL(url);
     dsn.username = this.key;
@@ -83,12 +83,12 @@ class Project {
     return dsn.href;
   }
 
-  // Where a person searches for an ID, as the demo's page links to it.
+  // The address of a search for an ID, which the demo's page links to.
   searchUrl() {
     return `${this.tracker.url}/issues/${this.id}/?q=transaction_id:{id}`;
   }
 
-  // Every event until now: service, ID, and the payload that was sent.
+  // All events so far, each with its service, its ID and its payload.
   async events() {
     const { tracker } = this;
     for await (const issue of tracker.pages(`issues/?project=${this.id}`)) {
@@ -101,7 +101,7 @@ class Project {
     return [...this.#known.values()];
   }
 
-  // The events under an ID, once each of `services` has reported; nobody else may have.
+  // Waits until `services`, and no other, have reported under an ID. Returns the events.
   async story(id, services) {
     return eventually(PATIENCE, async () => {
       const events = await this.events();
@@ -115,7 +115,7 @@ class Project {
     });
   }
 
-  // Nothing was reported without an ID.
+  // Checks that each event has an ID.
   async allTagged() {
     const without = elsewhere(await this.events());
     check(!without, `some reports have no ID${without}`);
@@ -126,7 +126,7 @@ export function servicesOf(events) {
   return [...new Set(events.map((event) => event.service))].sort();
 }
 
-// What an event says in one line: the outermost error, or the message.
+// The title of an event in one line: the outermost error, or the message.
 export function title(data) {
   const { exception, logentry, message } = data;
   const errors = exception?.values ?? exception ?? [];
@@ -134,7 +134,7 @@ export function title(data) {
   return last ? `${last.type}: ${last.value}` : logentry?.formatted ?? logentry?.message ?? message;
 }
 
-// A hint at where an event may be that is looked for.
+// A hint for a missing event: the titles of the events that have no ID.
 function elsewhere(events) {
   const untagged = events.filter((event) => !event.id);
   const titles = untagged.map((event) => `${event.service}: ${title(event.data)}`);

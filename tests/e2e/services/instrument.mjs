@@ -4,6 +4,6 @@ import * as Sentry from '@sentry/node';
 Sentry.init({
   dsn: process.env.SENTRY_DSN,
   serverName: process.env.SERVICE,
-  // It drops an error that looks like the one before, whatever their IDs.
+  // `Dedupe` drops an error that looks like the one before, even if their IDs differ.
   integrations: (defaults) => defaults.filter(({ name }) => name !== 'Dedupe'),
 });

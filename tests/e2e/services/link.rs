@@ -27,7 +27,7 @@ struct Link {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let service = env::var("SERVICE")?;
-    // The DSN is that of the environment. The release shows in the baggage of a trace that starts here.
+    // The SDK takes the DSN from the environment. The baggage of a trace that starts here has the release.
     let options = ClientOptions::new().server_name(service.clone()).release(service);
     let _sentry = sentry::init(options);
     Runtime::new()?.block_on(serve())
@@ -92,8 +92,8 @@ impl Link {
     }
 }
 
-/// Shows in the events of the request which trace its caller sent. In events of `@sentry/node` the headers of
-/// the request show it.
+/// Puts the trace headers that the caller sent on the events of the request. Events of `@sentry/node` show
+/// the headers themselves.
 fn show_received(headers: &HeaderMap) {
     let mut received = BTreeMap::new();
     for name in ["sentry-trace", "baggage"] {

@@ -3,7 +3,7 @@ import * as Sentry from '@sentry/browser';
 
 Sentry.init({
   dsn: document.querySelector('meta[name=dsn]').content,
-  // It drops an error that looks like the one before, whatever their IDs.
+  // `Dedupe` drops an error that looks like the one before, even if their IDs differ.
   integrations: (defaults) => [
     ...defaults.filter(({ name }) => name !== 'Dedupe'),
     // Continues the trace of the page's <meta>, and sends a trace with each request.
@@ -24,8 +24,7 @@ window.order = async (dog, { inOwnTrace = false } = {}) => {
       body: JSON.stringify({ dog }),
     });
   };
-  // Nothing of it is asynchronous: as long as a trace is the page's current one, it is that of
-  // everything on the page.
+  // The callback is synchronous: while a trace is current, it is the trace of everything on the page.
   if (inOwnTrace) Sentry.startNewTrace(send);
   else send();
   const { ok, status, headers } = await answering;

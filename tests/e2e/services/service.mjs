@@ -1,11 +1,11 @@
 // A service in Node.js, written as in Sentry's guide "Trace errors through your stack using unique
 // identifiers": it knows nothing of this crate. It takes orders at any path, and is
 //
-// - a kitchen where nobody comes after it,
-// - a front, or a link of a chain, where the environment names who does ($NEXT, a URL).
+// - a kitchen, if no service comes after it,
+// - a front, or a link of a chain, if $NEXT is the URL of the next service.
 //
-// It does not echo the ID: the guide's services do not. A front may serve a page as well, whose script
-// is the file $PAGE.
+// Like the guide's services, it does not echo the ID. A front may serve a page as well, whose script is
+// the file $PAGE.
 import * as Sentry from '@sentry/node';
 import express from 'express';
 
@@ -22,7 +22,7 @@ if (page) {
 }
 
 app.use((request, response, proceed) => {
-  // Who issues the request generates the ID.
+  // The service that issues the request generates the ID.
   const id = request.header('X-Transaction-ID') ?? Math.random().toString(36).slice(2, 11);
   Sentry.setTag('transaction_id', id);
   response.locals.id = id;

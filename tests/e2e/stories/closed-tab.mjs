@@ -1,5 +1,5 @@
-// Somebody closes the tab while the response streams: what the storefront reports when it drops
-// the body is under the ID of that order.
+// A person closes the tab while the response streams. The storefront drops the body, and its report of
+// the drop has the ID of the order.
 import { matches, same } from '../parts/check.mjs';
 import * as shopPage from '../parts/page.mjs';
 import { SERVED } from '../parts/shop.mjs';

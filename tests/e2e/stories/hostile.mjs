@@ -1,5 +1,4 @@
-// A header that nobody's program would send. The order is served all the same, under an ID that
-// was generated for it.
+// Headers that no ordinary program sends. The order is served all the same, under a generated ID.
 import { orderByHand } from '../parts/by-hand.mjs';
 import { matches, same } from '../parts/check.mjs';
 import { FAILED, SERVED } from '../parts/shop.mjs';
@@ -23,13 +22,13 @@ const REFUSED = {
   '8000 bytes': ['a'.repeat(8000)],
   'two that differ': ['0a1b2c3d', '4e5f6a7b'],
 };
-// The longest that there may be, in every character that there may be.
+// The longest valid ID, with each kind of valid character.
 const LONGEST = 'Az09-_.:+/=@~'.padEnd(200, '-urn:uuid:Root=1-67891233');
 
 export async function tell(stage) {
   const shop = await stage.shop();
   const generated = [];
-  // One after another: the SDK's queue is short, and what does not fit is not reported.
+  // One after another, since the SDK's queue is short and drops reports that do not fit.
   for (const [what, lines] of Object.entries(REFUSED)) {
     generated.push(await refused(shop, what, lines));
   }
@@ -45,7 +44,7 @@ export async function tell(stage) {
   ];
 }
 
-// One order that can be had, and one that cannot: its ID.
+// Places an order that is served, and one that fails. Returns the ID of the second one.
 async function refused(shop, what, lines) {
   const served = await orderByHand(shop.url, 'classic', headers(lines));
   same(`${what}: the status of an order that can be had`, served.status, SERVED);

@@ -1,5 +1,5 @@
-// The same through nginx: its log, what the client is answered and what is reported agree on one
-// ID, whoever generated it.
+// The same through nginx. The log, the response and the reports have the same ID, whether the client,
+// nginx or the storefront generated it.
 import { matches, same } from '../parts/check.mjs';
 import * as shopPage from '../parts/page.mjs';
 import { startNginx } from '../parts/nginx.mjs';
@@ -18,7 +18,7 @@ export async function tell(stage) {
     await agreed(stage, nginx, { what: 'client with an ID', sent: id, becomes: new RegExp(`^${id}$`) }),
     await agreed(stage, nginx, { what: 'client without an ID', becomes: GENERATED }),
     await agreed(stage, nginx, { what: 'client with "undefined"', sent: 'undefined', becomes: GENERATED }),
-    // nginx lets it pass, and logs what became of it.
+    // nginx passes this value on, and logs the ID that replaced it.
     await agreed(stage, nginx, {
       what: 'client with "0000"', sent: '0000', passedOn: '0000', becomes: GENERATED,
     }),
@@ -36,7 +36,7 @@ async function onThePage(stage, nginx) {
   return { what: 'page', id, services: ['nginx', ...services] };
 }
 
-// Unless `passedOn` says otherwise, the storefront works under what nginx passed on.
+// Orders, and checks the ID at each place. nginx passes on `passedOn`, or else the final ID.
 async function agreed(stage, nginx, { what, sent, becomes, passedOn }) {
   const { status, echoed, text } = await order(nginx, 'artisanal', sent);
   same(`${what}: the status`, status, FAILED);
@@ -49,7 +49,7 @@ async function agreed(stage, nginx, { what, sent, becomes, passedOn }) {
   return { what, id: echoed, services: ['nginx', ...SERVICES] };
 }
 
-// No storefront, and so no report but nginx's own: it has an ID to give to support all the same.
+// Without a storefront, only nginx logs the request. The response has an ID for support all the same.
 async function whereNobodyAnswers(nginx) {
   const answer = await fetch(`${nginx.url}/closed/`);
   const id = answer.headers.get('X-Transaction-ID');

@@ -27,7 +27,7 @@ async function beforeOurServerLayer(stage) {
   return { what: 'Node.js in front', id, services };
 }
 
-// Orders from a front in Node.js, which generates the ID: what it was echoed must be that.
+// Orders from a front in Node.js, which generates the ID. Our server layer echoes the same ID.
 export async function throughNode(stage, front, services) {
   const answer = await fetch(front.url, {
     method: 'POST',

@@ -1,5 +1,4 @@
-// Sentry itself would keep the tag of every event: of those that the crate's tests make, and of
-// those of the other stories.
+// Sentry's own normaliser keeps the tag of each event that the crate's tests and the other stories send.
 import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildTests, runTests } from '../parts/cargo.mjs';
@@ -8,13 +7,13 @@ import { start } from '../parts/processes.mjs';
 
 export const about = "Sentry's normaliser keeps the tags";
 
-// One moment, as the Rust SDK writes it for a start and for an end: Sentry takes the start for the
-// later one, by rounding. And an end that is really too early.
+// START and END are the same moment, as the Rust SDK writes a start and an end. Sentry rounds the start,
+// and then takes it for the later one. TOO_EARLY is an end that is really before the start.
 const START = 1764000000.1234567;
 const END = '2025-11-24T16:00:00.1234566Z';
 const TOO_EARLY = '2025-11-24T16:00:00.1234556Z';
 
-// Not part of the time of a run.
+// Built before the run, so that the build is not part of its time.
 export const prepare = ({ folder, root }) => buildTests(folder, root);
 
 export async function tell(stage) {
@@ -23,22 +22,22 @@ export async function tell(stage) {
   await runTests(stage.folder, stage.root, made);
   check(existsSync(made), 'the tests of the crate wrote no events into $TRANSACTION_ID_EVENTS');
 
-  const told = join(stage.folder, 'events-of-the-run.jsonl');
-  writeFileSync(told, '');
+  const collected = join(stage.folder, 'events-of-the-run.jsonl');
+  writeFileSync(collected, '');
   for (const project of stage.projects) {
     for (const { data } of await project.events()) {
-      appendFileSync(told, `${JSON.stringify(data)}\n`);
+      appendFileSync(collected, `${JSON.stringify(data)}\n`);
     }
   }
   const rows = [{ what: 'of the tests', result: await normalise(stage, made) }];
-  // Empty where this story is told alone.
+  // There are no such events if this story runs alone.
   if (stage.projects.length > 1) {
-    rows.push({ what: 'of this run', result: await normalise(stage, told) });
+    rows.push({ what: 'of this run', result: await normalise(stage, collected) });
   }
   return rows;
 }
 
-// The check takes the rounding of short spans for what it is, and nothing else.
+// Checks that the normaliser accepts a span that is too short only by rounding, and no other.
 async function checksTimes(stage) {
   const write = (name, end) => {
     const file = join(stage.folder, `${name}.jsonl`);

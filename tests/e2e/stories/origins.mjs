@@ -9,7 +9,7 @@ export async function tell(stage) {
   const elsewhere = stage.closing(await serve((_, response) => {
     response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>Elsewhere</title>');
   }));
-  // To a browser another origin than 127.0.0.1.
+  // To a browser, `localhost` is another origin than 127.0.0.1.
   const origin = `http://localhost:${elsewhere.port}`;
   const visitor = stage.closing(await stage.browser.page());
   await visitor.page.goto(origin);
@@ -28,7 +28,7 @@ export async function tell(stage) {
   ];
 }
 
-// What breaks where `expose_headers` is forgotten: the same storefront, but for that header.
+// Without `expose_headers`, the page reads null. A proxy removes that header from the same storefront.
 async function withoutExposing(stage, page, shop) {
   const proxy = stage.closing(await serve((incoming, response) => {
     const { method, headers, url } = incoming;
@@ -48,7 +48,7 @@ async function withoutExposing(stage, page, shop) {
   return { what: 'not exposed: reads null', id, services };
 }
 
-// What breaks without a CorsLayer: the order does not even get through.
+// Without a CorsLayer, the browser does not send the order.
 async function withoutCors(stage, page) {
   const shop = await stage.shop();
   const id = newId();

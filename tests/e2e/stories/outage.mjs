@@ -1,5 +1,4 @@
-// The tracker fails in every way. Orders are served as ever, and no report ends up under the ID of
-// another order.
+// The tracker fails in several ways. Orders are served as usual, and no report has the ID of another order.
 import { check, eventually, same } from '../parts/check.mjs';
 import { ShakyTracker } from '../parts/shaky-tracker.mjs';
 import { FAILED, SERVED, abandon, newId, order } from '../parts/shop.mjs';
@@ -8,8 +7,8 @@ import { servicesOf, title } from '../parts/tracker.mjs';
 export const about = 'the tracker fails, and comes back';
 const SERVICES = ['storefront', 'kitchen'];
 const FAILURES = ['is down', 'hangs', 'answers 429', 'answers 500'];
-// What is ordered, and what may be reported of it. Not the chili one: in a panic Sentry's SDK waits
-// for its tracker, and so does whoever panicked.
+// The orders, and the reports that each may cause. The chili one is missing, since it panics: in a panic
+// Sentry's SDK waits for its tracker, and the handler waits with it.
 const REPORTS = {
   artisanal: [/^DogNotServed: /, /^POST 127\.0\.0\.1: 500 /, /^POST \/orders answered 502/],
   grilled: [/^order abandoned$/],
@@ -17,8 +16,8 @@ const REPORTS = {
 };
 
 const ORDERS_OF_EACH = 8;
-// A machine that is shared is slow now and then, so no time is compared with the clock, and only
-// what is slow each time counts. An order that waited for the tracker would take many times longer.
+// A shared machine is slow now and then. So a time is compared with the usual time, and the check fails
+// only if all attempts are slow. An order that waited for the tracker would take many times longer.
 const TIMES_SLOWER = 3;
 const NOT_NOTICED = 100;
 const ATTEMPTS = 3;
@@ -34,7 +33,7 @@ export async function tell(stage) {
     await tracker.turn(failure);
     await servedAsUsual(customers, `while the tracker ${failure}`, usual);
     if (failure !== 'is down') {
-      check(tracker.reports[failure], `the tracker ${failure}: nobody tried to report to it`);
+      check(tracker.reports[failure], `the tracker ${failure}: it received no report`);
     }
   }
   await tracker.turn('works');
@@ -55,8 +54,8 @@ async function servedAsUsual(customers, when, usual) {
   check(false, `${when}, orders took ${medians.join(', ')} ms, and ${Math.round(usual)} ms before`);
 }
 
-// What was reported in the meantime may be lost. What is reported from now on is not; the SDKs may
-// still keep quiet for a while, as they were told to.
+// Earlier reports may be lost, and new reports arrive. After a 429, the SDKs still wait for a while before
+// they report again.
 async function reportedAgain(stage, customers) {
   return eventually(60, async () => {
     const id = newId();
@@ -71,7 +70,7 @@ async function reportedAgain(stage, customers) {
 }
 
 class Customers {
-  // What was ordered under which ID.
+  // The kind of hot dog that was ordered under each ID.
   orders = new Map();
 
   constructor(shop) {
@@ -79,8 +78,8 @@ class Customers {
     this.orders.set(shop.firstId, 'artisanal');
   }
 
-  // Orders, one after another: the median of how long they took, in milliseconds. Then as many
-  // again at once, some of them abandoned, so that they have every chance to be mixed up.
+  // Orders, one after another. Returns the median of their times, in milliseconds. Then orders as many
+  // times at once, and abandons half of these orders, so that the services could mix them up.
   async round(when) {
     const times = [];
     for (let count = 0; count < ORDERS_OF_EACH; count += 1) {
@@ -111,8 +110,8 @@ class Customers {
   }
 }
 
-// Each report is one that belongs to the order of its ID, and is there once; and so is each step
-// that led to it.
+// Checks that each report fits the order of its ID, and that no report and no step before it is there
+// twice.
 async function nothingCrossedOver(stage, orders) {
   const seen = new Set();
   for (const { id, service, data } of await stage.project.events()) {

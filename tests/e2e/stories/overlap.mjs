@@ -1,5 +1,5 @@
-// Two orders of one page are under way at the same time: each keeps its own ID, in what is shown
-// and in what is reported.
+// Two orders of one page are under way at the same time. Each keeps its own ID, on the page and in the
+// reports.
 import { matches, same } from '../parts/check.mjs';
 import * as shopPage from '../parts/page.mjs';
 import { FAILED } from '../parts/shop.mjs';
@@ -7,7 +7,7 @@ import { title } from '../parts/tracker.mjs';
 
 export const about = 'two orders at once on one page';
 const SERVICES = ['browser', 'storefront', 'kitchen'];
-// What the kitchen reports of each, so that an exchange of the two would show.
+// The kitchen reports another failure for each order, so that an exchange of the two IDs would show.
 const FAILURES = { artisanal: /artisanal|mustard/, chili: /boiled over/ };
 
 export async function tell(stage) {
@@ -40,7 +40,7 @@ export async function tell(stage) {
   return rows;
 }
 
-// However slow the hand that orders: no order leaves the browser before all of them were placed.
+// Holds each order in the browser until all orders are placed, however slow that is.
 export async function holdUntilAllAreSent(page, count) {
   let sent = 0;
   let release;

@@ -1,5 +1,5 @@
-// A person orders on the page, and it fails: three programs report it, under the ID that the page
-// shows.
+// A person orders on the page, and the order fails. Three programs report the failure, under the ID that
+// the page shows.
 import { matches, same } from '../parts/check.mjs';
 import * as shopPage from '../parts/page.mjs';
 import { FAILED } from '../parts/shop.mjs';
@@ -24,7 +24,7 @@ export async function tell(stage) {
   return [{ id, services: SERVICES }];
 }
 
-// What support does with the ID that they were told: one search, and all of it is there.
+// Support searches for the ID that the customer read out: one search finds all reports.
 async function search(stage, page, href) {
   const { tracker } = stage.project;
   const [user, password] = tracker.user;

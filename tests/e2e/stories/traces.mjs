@@ -1,5 +1,5 @@
-// Performance monitoring is off everywhere, and yet all that one order led to is in one trace: page,
-// Node.js and our services in turn each continue the trace of the one before.
+// Performance monitoring is off everywhere. All the same, all reports of one order are in one trace: the
+// page, the Node.js services and our services each continue the trace of the program before.
 import { bundlePage } from '../parts/bundle.mjs';
 import { orderByHand } from '../parts/by-hand.mjs';
 import { buildExample } from '../parts/cargo.mjs';
@@ -44,7 +44,7 @@ const MEMBER = /^sentry-[\w.-]+=[!#-+\--:<-[\]-~]*$/;
 
 let program;
 
-// Not part of the time of a run.
+// Built before the run, so that the build is not part of its time.
 export async function prepare({ folder, root }) {
   program = await buildExample(folder, root, 'link');
 }
@@ -85,8 +85,8 @@ async function twoOrdersAtOnce(stage, front) {
   return rows;
 }
 
-// The request for the page began a trace at our edge, and the page continues it. The edge continues
-// no trace of a caller, and so not even this one.
+// The request for the page began a trace at our edge, and the page continues that trace. The edge does
+// not continue it, since it continues no trace of a caller.
 async function notTrusted(stage, edge) {
   const { page, sent } = await visit(stage, edge);
   const { id, status, echoed } = await page.evaluate(() => window.order('artisanal'));
@@ -140,7 +140,7 @@ async function malformed(stage, store) {
       `sentry-trace: ${VALID}`, `baggage: ${value}`,
     ]);
     same(`baggage, ${what}: the trace`, oneTrace(events), TRACE);
-    // Only the head of a trace describes it.
+    // Only the head of a trace describes the trace, in the baggage.
     same(`baggage, ${what}: the baggage that was passed on`, received(events, 'node-link').baggage, undefined);
   }
   const count = Object.keys(NO_TRACE).length + Object.keys(NO_BAGGAGE).length;
@@ -157,8 +157,8 @@ async function failing(stage, store, what, lines) {
   return { id, events: await reports(stage, id, BEHIND) };
 }
 
-// All that `services` reported under an ID. Ours do so twice: the client layer reports the call that
-// failed, and the handler its own error.
+// All reports of `services` under an ID. Each of our services reports twice: the client layer reports the
+// failed call, and the handler reports its own error.
 function reports(stage, id, services) {
   const expected = services.flatMap((name) => (isOurs(name) ? [name, name] : [name])).sort();
   return eventually(60, async () => {
@@ -196,13 +196,14 @@ function oneTrace(events) {
   return trace;
 }
 
-// Each of `services`, one after another, was sent `trace`, and the baggage that its head sent. Ours pass
-// it on as it is. Those in Node.js may add to it: sentry-sample_rand, which a page may leave out.
+// Checks that each of `services` received `trace`, and the baggage that the head of the trace sent. Our
+// services pass the baggage on as it is. Those in Node.js may add sentry-sample_rand, which a page may
+// leave out.
 function handedOn(events, services, trace, { baggage }) {
   let sender = { baggage, isOurs: false };
   for (const service of services) {
     const headers = received(events, service);
-    // Without a decision on sampling: nobody took one.
+    // The header has no sampling decision, since no program took one.
     matches(`sentry-trace that the ${service} received`, headers['sentry-trace'],
       new RegExp(`^${trace}-[0-9a-f]{16}$`));
     const [, span] = headers['sentry-trace'].split('-');
@@ -223,7 +224,7 @@ function isOurs(service) {
   return service.startsWith('rust-');
 }
 
-// Both of the trace headers that reached a service, as its events show them.
+// Both trace headers that a service received, as its events show them.
 function received(events, service) {
   const { data } = events.find((event) => event.service === service);
   const headers = isOurs(service) ? data.contexts.received : data.request.headers;
