@@ -1,4 +1,4 @@
-//! Allocations per request, exact, and its memory while it waits: `cargo bench --bench allocations`.
+//! Exact allocations per request, and the memory of a waiting request: `cargo bench --bench allocations`.
 
 mod variants;
 

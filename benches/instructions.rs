@@ -1,7 +1,7 @@
 //! Instructions per request: `cargo bench --bench instructions`. Needs valgrind.
 //!
-//! With the name of a case and of a variant, such as `-- "generate, on" ours`, it leaves the profile of
-//! that one for `callgrind_annotate`.
+//! With the name of a case and of a variant, such as `-- "generate, on" ours`, it writes the profile of
+//! this subject for `callgrind_annotate`.
 
 mod variants;
 
@@ -12,7 +12,7 @@ fn main() {
         println!("instructions: skipped, since valgrind is not installed");
         return;
     }
-    // Cargo adds an argument of its own.
+    // Cargo adds its own argument.
     let names: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
     if callgrind::is_child() {
         let _sentry = sentry_client::init();
@@ -26,7 +26,7 @@ fn main() {
     }
 }
 
-/// In the child, and again in its parent: counts come in the order in which they are asked for.
+/// Runs in the child and again in its parent, since the counts come in the order of the calls.
 fn print(mut measure: impl report::Measure) {
     let frames = [Case::FRAMES_ON, Case::FRAMES_OFF];
     let cases: Vec<Case> = Case::MAIN.into_iter().chain(Case::SIX).chain(frames).collect();

@@ -31,7 +31,7 @@ def where() -> str:
 
 
 def main() -> None:
-    # First, since each bench changes the README.
+    # Reads the commit first, since each bench changes the README.
     measured = where()
     for bench in sys.argv[1:] or BENCHES:
         print(f"cargo bench --bench {bench}", file=sys.stderr)

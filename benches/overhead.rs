@@ -1,11 +1,12 @@
-//! Time per request, every variant beside every other: `cargo bench --bench overhead`.
+//! Time per request, for all variants: `cargo bench --bench overhead`.
 //!
-//! A small harness of our own, since criterion and divan run one variant after the other. On a
-//! machine that is not ours alone, minutes apart means other neighbours, another clock speed and
-//! another state of the caches, and that is more than what is compared. Here each round runs all
-//! the variants, in an order that turns from round to round; what a variant adds is taken against
-//! `bare` of the same round, and the output is the median of the rounds. The clock is the CPU time of the
-//! thread: what others do in between is not counted.
+//! Each round runs all the variants, in an order that turns from round to round. The cost of a variant
+//! is its time less the time of `bare` in the same round, and the output is the median of the rounds.
+//! The clock is the CPU time of the thread, so it does not count the work of other threads.
+//!
+//! The bench has its own small harness, since criterion and divan run one variant after the other. On
+//! a shared machine, the other load, the clock speed and the caches change within minutes, and these
+//! changes are larger than the differences between the variants.
 
 mod variants;
 
@@ -18,9 +19,10 @@ use variants::table::Table;
 use variants::{Case, Subject, Variant, report, sentry_client, subject};
 
 const ROUNDS: usize = 401;
-/// Long enough for the two readings of the clock, which are system calls, to be small.
+/// The length of a round. The two readings of the clock are system calls, and short beside a round.
 const ROUND_NANOS: f64 = 100_000.0;
-/// Each round sends the same share of its transactions: a multiple of a hundred.
+/// A round has a multiple of this number of requests, so each round sends the same share of its
+/// transactions.
 const TRANSACTIONS_OF_A_ROUND: u32 = 100;
 
 fn main() {
@@ -74,12 +76,12 @@ fn main() {
     table.print("The current ID");
 }
 
-/// Nanoseconds per request: of the first subject in all, of the others over it.
+/// Nanoseconds per request: the time of the first subject, and the time that each other one adds to it.
 fn interleaved<const N: usize>(subjects: [Subject; N]) -> [f64; N] {
     interleaved_by(subjects, 1)
 }
 
-/// The same, where the requests of a round are a multiple of `step`.
+/// As [`interleaved`], with a multiple of `step` requests in each round.
 fn interleaved_by<const N: usize>(mut subjects: [Subject; N], step: u32) -> [f64; N] {
     let requests = subjects.each_mut().map(requests_of_a_round);
     let requests = requests.map(|requests| requests.next_multiple_of(step));
@@ -105,7 +107,7 @@ fn time(subject: &mut Subject, requests: u32) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / f64::from(requests)
 }
 
-/// How many fill [`ROUND_NANOS`]. Warms up on the way.
+/// The number of requests that fill [`ROUND_NANOS`]. Also warms up the subject.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn requests_of_a_round(subject: &mut Subject) -> u32 {
     time(subject, 10);

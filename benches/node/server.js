@@ -1,8 +1,8 @@
-// The server of Sentry's guide: reads the header, or makes an ID, and sets the tag for the request.
+// The server of Sentry's guide. It reads or generates the ID, and sets the tag for the request.
 //
 //   node server.js http|express bare|sentry
 //
-// prints its port, and runs until its standard input ends.
+// It prints its port, and runs until its standard input ends.
 
 import { randomUUID } from "node:crypto";
 
@@ -17,7 +17,7 @@ if (variant === "sentry") {
   const Sentry = await import("@sentry/node");
   Sentry.init({
     dsn: "https://public@sentry.invalid/1",
-    // Throws everything away, as in the Rust servers.
+    // The transport drops everything, as in the Rust servers.
     transport: (options) => Sentry.createTransport(options, async () => ({ statusCode: 200 })),
   });
   const setTag = (request, response) => {
@@ -26,8 +26,8 @@ if (variant === "sentry") {
     response.setHeader("x-transaction-id", id);
   };
   if (kind === "express") {
-    // The SDK gives each request a scope. One around `next` is not kept: the handlers that follow
-    // do not run in it.
+    // The SDK gives each request a scope. A scope around `next` would not work: the next handlers do
+    // not run in it.
     underId = (request, response, next) => {
       setTag(request, response);
       next();
@@ -55,7 +55,7 @@ if (kind === "express") {
     });
 }
 
-// After Sentry, which has to see the module before it is used.
+// Imported after Sentry, which has to see the module before it is used.
 const { createServer } = await import("node:http");
 const server = createServer(listener).listen(0, "127.0.0.1", () => {
   console.log(server.address().port);

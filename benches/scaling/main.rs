@@ -1,9 +1,9 @@
-//! What becomes of the cost on many cores: `cargo bench --bench scaling`.
+//! The cost on many cores: `cargo bench --bench scaling`.
 //!
 //! - CPU time per request on 1, 2 and all threads, which share one service, one Sentry client and
 //!   one main hub. The variants take turns in each round.
-//! - Writes per request to memory that another thread writes too. This machine may have few cores;
-//!   these writes are what many would queue for, and they are counted: see [`sharing`].
+//! - Writes per request to memory that another thread writes too, counted by [`sharing`]. This machine
+//!   may have few cores. Many cores would wait for each other at these writes.
 
 mod sharing;
 #[path = "../variants/mod.rs"]

@@ -1,9 +1,9 @@
-//! Writes to memory that another thread writes too, counted by experiment.
+//! Counts writes to memory that another thread writes too.
 //!
-//! This program runs itself under valgrind's lackey, which prints the address of each write. There,
-//! two threads serve the same requests, one after the other. An address that both have written is
-//! shared. Of the writes of one thread to such addresses, those that read, change and write in one
-//! instruction are counted, which in safe Rust are the atomic ones: reference counts and locks.
+//! This program runs itself under valgrind's lackey, which prints the address of each write. In the
+//! child, two threads serve the same requests, one after the other. An address that both threads wrote
+//! is shared. The count has the writes of one thread to shared addresses that read, change and write
+//! in one instruction. In safe Rust, these are the atomic writes: reference counts and locks.
 
 use std::collections::HashSet;
 use std::env;
@@ -22,14 +22,14 @@ const CHILD: &str = "TRANSACTION_ID_UNDER_LACKEY";
 const REQUESTS: u32 = 20;
 const CASES: [Case; 4] = Case::MAIN;
 
-/// Written before and after what counts, so that it stands out in the trace.
+/// The child writes here before and after the counted requests, which marks them in the trace.
 static MARK: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) fn is_child() -> bool {
     env::var_os(CHILD).is_some()
 }
 
-/// In the child: for each variant in each case, the requests of one thread and then of another.
+/// In the child: for each variant in each case, serves requests on one thread and then on another.
 pub(crate) fn serve_requests() {
     println!("{:x}", (&raw const MARK).addr());
     for case in CASES {
@@ -42,12 +42,12 @@ pub(crate) fn serve_requests() {
 fn serve_in_turn(subjects: Vec<Subject>) {
     let hub = &Hub::current();
     let served = &Barrier::new(2);
-    // The first thread outlives the second, which would get its memory otherwise.
+    // The first thread outlives the second one. Else the second thread would get its memory.
     let end = &Barrier::new(subjects.len());
     thread::scope(|scope| {
         for mut subject in subjects {
             scope.spawn(move || {
-                // As in a server, where the hub of each thread comes from the main one.
+                // The hub of each thread comes from the main hub, as in a server.
                 Hub::run(Hub::new_from_top(hub).into(), || {
                     subject.serve(REQUESTS);
                     MARK.fetch_add(1, SeqCst);
@@ -65,7 +65,7 @@ fn serve_in_turn(subjects: Vec<Subject>) {
 /// One write of the child.
 struct Access {
     address: u64,
-    /// It read, changed and wrote.
+    /// The instruction read, changed and wrote.
     modifies: bool,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn print() {
     table.print("Atomic writes per request to places in memory that another thread writes too");
 }
 
-/// Per request of `one`; and to how many places.
+/// The shared atomic writes of `one` per request, and the number of places that they change.
 fn shared_writes(one: &[Access], other: &[Access]) -> (f64, usize) {
     let others: HashSet<u64> = other.iter().map(|access| access.address).collect();
     let shared: Vec<u64> = one
@@ -115,7 +115,7 @@ fn spans() -> Vec<Vec<Access>> {
         .spawn()
         .expect("valgrind starts");
     let trace = child.stderr.take().expect("it is piped");
-    // Both at once, or else one pipe is full while the other is read.
+    // Reads both pipes at once. Else one pipe would be full while the other is read.
     let trace = thread::spawn(|| writes(BufReader::new(trace)));
     let mut mark = String::new();
     let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -139,7 +139,7 @@ fn spans() -> Vec<Vec<Access>> {
     spans
 }
 
-/// Lines such as ` M 1fff000778,8`. Those of loads and instructions are passed over.
+/// Reads lines such as ` M 1fff000778,8`, and skips those of loads and instructions.
 fn writes(trace: impl BufRead) -> Vec<Access> {
     let parse = |line: String| {
         let modifies = line.starts_with(" M ");

@@ -12,9 +12,9 @@ use tower_transaction_id::X_TRANSACTION_ID;
 
 use crate::variants::exchange::ID;
 
-/// Requests under way at the same time: so many connections, or streams of one.
+/// Requests at the same time, each on a connection, or on a stream of one connection.
 const AT_ONCE: usize = 8;
-/// Of each of them, in a round.
+/// Requests of each connection or stream in a round.
 const REQUESTS: u32 = 60;
 
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ pub(crate) enum Protocol {
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) protocol: Protocol,
-    /// Whether the requests bring an ID.
+    /// Whether the requests have an ID.
     pub(crate) reads: bool,
 }
 
@@ -46,7 +46,7 @@ impl Load {
         }
     }
 
-    /// One round; says how many requests there were.
+    /// Runs one round. Returns the number of requests.
     pub(crate) async fn run(self, connections: &mut [Connection]) -> u32 {
         let sent = join_all(connections.iter_mut().map(|connection| self.send(connection))).await;
         sent.into_iter().sum()

@@ -1,11 +1,11 @@
 //! CPU time per request of whole servers, over loopback sockets: `cargo bench --bench throughput`.
 //!
-//! Each server is a process of its own: this program again, or Node. In each round the same load
-//! goes to one after the other, in an order that turns, and the CPU time that a server used is
-//! taken against the bare one of its kind in the same round. The output is the median of the rounds.
-//! Linux only, since the time of another process comes from its kernel.
+//! Each server is a process of its own: this program again, or Node. In each round the same load goes to
+//! the servers, one after the other, in an order that turns. The cost of a server is its CPU time less
+//! that of the bare server of its kind in the same round. The output is the median of the rounds. The
+//! bench runs on Linux only, since it reads the time of another process from the kernel.
 //!
-//! The servers in Node need `npm ci` in `benches/node`, and are left out without.
+//! The servers in Node need `npm ci` in `benches/node`. Without it they are left out.
 
 mod load;
 mod servers;
@@ -19,7 +19,7 @@ use variants::table::Table;
 const ROUNDS: usize = 41;
 const WARM_UP: usize = 5;
 
-/// Servers with the one that they are compared with first, under one kind of load.
+/// Servers under one kind of load. The others are compared with the first one.
 struct Contest {
     title: &'static str,
     load: Load,
@@ -33,7 +33,7 @@ fn main() {
     {
         return servers::serve(name, upstream.first().map(String::as_str));
     }
-    if !servers::can_tell_time() {
+    if !servers::can_read_cpu_time() {
         println!("throughput: skipped, since only Linux reports the CPU time of a process");
         return;
     }

@@ -27,12 +27,12 @@ use crate::variants::exchange::ID;
 use crate::variants::sentry_client;
 use crate::variants::stacks::{lite, peer};
 
-/// What a server is.
+/// A kind of server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// This program, with the layers of that name.
+    /// This program, with the layers of this name.
     Rust(&'static str),
-    /// This program, calling a bare server in turn, with the layers of that name.
+    /// This program, with the layers of this name. Its handler calls a bare server.
     Relay(&'static str),
     /// `benches/node/server.js`, with these arguments.
     Node(&'static str, &'static str),
@@ -75,7 +75,7 @@ impl Kind {
 pub(crate) struct Server {
     process: Child,
     port: u16,
-    /// What a relay calls.
+    /// The server that a relay calls.
     upstream: Option<Box<Server>>,
 }
 
@@ -114,12 +114,12 @@ impl Server {
         self.port
     }
 
-    /// What its threads have had so far.
+    /// The CPU time of the server's threads so far.
     pub(crate) fn cpu_nanos(&self) -> f64 {
         cpu_nanos(&format!("/proc/{}/task", self.process.id()))
     }
 
-    /// Servers run until their standard input ends.
+    /// Ends the server by the end of its standard input.
     pub(crate) fn stop(&mut self) {
         drop(self.process.stdin.take());
         self.process.wait().expect("the server ends");
@@ -127,7 +127,7 @@ impl Server {
     }
 }
 
-pub(crate) fn can_tell_time() -> bool {
+pub(crate) fn can_read_cpu_time() -> bool {
     Path::new("/proc/self/schedstat").exists()
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn node_is_ready() -> bool {
     node().join("node_modules").exists()
 }
 
-/// In the process of the server. One thread, so that its CPU time is that of the requests.
+/// In the process of the server: serves on one thread, so that its CPU time is that of the requests.
 pub(crate) fn serve(name: &str, upstream: Option<&str>) {
     let _sentry = (!name.ends_with(", off")).then(sentry_client::init);
     if name.starts_with("full") {
@@ -177,7 +177,7 @@ fn with_layers(name: &str, app: Router) -> Router {
     let ours = BindTransactionIdLayer::new();
     match name {
         "bare" => app,
-        // What axum takes for a layer as such: it puts a box around each.
+        // The cost of any layer in axum, which puts each layer into a box.
         "empty" => app.layer(Identity::new()),
         "floor" => app.layer(MapResponseLayer::new(touch)),
         "lite" => app.layer(lite()),
@@ -189,14 +189,14 @@ fn with_layers(name: &str, app: Router) -> Router {
     }
 }
 
-/// The least that a layer of this kind can do: one more header, and something around the body.
+/// The least work of a layer of this kind: sets one more header, and wraps the body.
 fn touch(response: Response<Body>) -> Response<impl http_body::Body<Data = Bytes, Error = Error>> {
     let mut response = response.map(|body| body.map_frame(|frame| frame));
     response.headers_mut().insert(X_TRANSACTION_ID, ID);
     response
 }
 
-/// A handler that calls a service, and passes its answer on.
+/// A handler that calls a service, and passes the response on.
 fn relay(name: &str, port: &str) -> Router {
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let layer = InjectTransactionIdLayer::new(AllowedHosts::only(["127.0.0.1"]).expect("a host"))

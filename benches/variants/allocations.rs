@@ -15,8 +15,8 @@ use super::{Case, Subject, Variant, Visit, with_service};
 
 const REQUESTS: u32 = 100;
 
-/// Allocations per request, those that move a buffer included. The lowest of three counts: a
-/// thread of Sentry's may allocate meanwhile.
+/// Allocations per request, including reallocations. Takes the lowest of three counts, since a thread of
+/// Sentry's may allocate at the same time.
 pub(crate) fn allocations(counting: &StatsAlloc<System>, subject: &mut Subject) -> f64 {
     let counts = [(); 3].map(|()| {
         subject.serve(1);
@@ -29,8 +29,8 @@ pub(crate) fn allocations(counting: &StatsAlloc<System>, subject: &mut Subject) 
     f64::from(u32::try_from(lowest).expect("a few allocations")) / f64::from(REQUESTS)
 }
 
-/// The bytes that a request of `case` holds while it waits: its future or, where that is ready, the
-/// body of its response, put into a box, with all that either points to.
+/// The bytes that a request of `case` holds while it waits: those of its future in a box and of all
+/// memory that the future points to. If the future is ready, those of the response's body instead.
 pub(crate) fn bytes_held(counting: &StatsAlloc<System>, variant: Variant, case: &Case) -> f64 {
     let weigh = BytesHeld { counting, case };
     case.run(|| with_service(variant, case, weigh).round())

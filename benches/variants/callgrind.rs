@@ -1,9 +1,9 @@
 //! Instructions, counted by valgrind's callgrind.
 //!
-//! No harness from elsewhere: gungraun, the maintained one, needs a runner of exactly its version
-//! installed beside it, and a count that guards `cargo test` has to work from a clean clone. What
-//! is left to do is little: the program runs itself under valgrind, which collects inside
-//! [`measured_by_callgrind`] only, and writes one profile for each time that it is left.
+//! The program runs itself under valgrind, which collects inside [`measured_by_callgrind`] only, and
+//! writes one profile each time that the function returns. This needs little code. A harness such as
+//! gungraun needs an installed runner of exactly its version, and the counts of `cargo test` have to
+//! work from a clean clone.
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,14 +13,14 @@ use std::process::{Command, Stdio};
 
 use super::Subject;
 
-/// Set in the child: to the one subject that it is to run, or to nothing for all.
+/// Set in the child, to the name of the subject that it runs. If it is empty, the child runs all.
 const CHILD: &str = "TRANSACTION_ID_UNDER_CALLGRIND";
-/// Before counting: what is made once, such as the thread's random generator.
+/// Requests before the count, which create things such as the thread's random generator.
 const WARM_UP: u32 = 100;
-/// Enough to spread what happens now and then, such as a new seed for that generator.
+/// Enough requests to spread rare work, such as a new seed for that generator.
 const REQUESTS: u32 = 1000;
 
-/// Whether this process is the one to be counted.
+/// Whether this process is the child, whose instructions are counted.
 pub(crate) fn is_child() -> bool {
     env::var_os(CHILD).is_some()
 }
@@ -30,7 +30,7 @@ pub(crate) fn is_installed() -> bool {
     valgrind.is_ok_and(|status| status.success())
 }
 
-/// In the child: the work that is counted. The figure is found by the parent.
+/// In the child: runs the counted work. The parent finds the figure.
 pub(crate) fn count(name: &str, subject: &mut Subject) -> f64 {
     let wanted = env::var(CHILD).unwrap_or_default();
     if wanted.is_empty() || wanted == name {
@@ -49,7 +49,7 @@ fn measured_by_callgrind(subject: &mut Subject, requests: u32) {
 pub(crate) fn counts() -> Vec<f64> {
     let folder = a_place(&format!("callgrind-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the profiles");
-    // Of two options with one pattern, callgrind keeps one: hence two spellings.
+    // The pattern differs from the other option's, since callgrind keeps one of two equal patterns.
     run_child("", &folder.join("profile"), &["--dump-after=*ured_by_callgrind*"]);
     let counts = in_order(&folder).iter().map(|profile| total(profile)).collect();
     let _ = fs::remove_dir_all(&folder);
@@ -71,7 +71,7 @@ fn run_child(name: &str, file: &Path, options: &[&str]) {
     let program = env::current_exe().expect("a program knows its file");
     let status = Command::new("valgrind")
         .args(["--quiet", "--tool=callgrind", "--collect-atstart=no"])
-        // Wild cards, since there are two ways in which Rust mangles names.
+        // Wild cards, since Rust mangles names in two ways.
         .arg("--toggle-collect=*measured_by_callgrind*")
         .arg(format!("--callgrind-out-file={}", file.display()))
         .args(options)
@@ -83,7 +83,7 @@ fn run_child(name: &str, file: &Path, options: &[&str]) {
     assert!(status.success(), "valgrind ended with {status}");
 }
 
-/// `profile.1`, `profile.2` and so on. `profile` itself holds what was not measured.
+/// `profile.1`, `profile.2` and so on. `profile` itself has the work that was not measured.
 fn in_order(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).expect("the profiles are there");
     let mut profiles: Vec<(u32, PathBuf)> = files

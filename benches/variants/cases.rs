@@ -1,20 +1,20 @@
-//! What a request and its service are like.
+//! The kinds of requests and services that the benches measure.
 
 use sentry::Hub;
 
 use super::sentry_client::{Rate, with_transactions};
 
-/// One kind of request, of inner service and of surroundings.
+/// One kind of request, with its inner service and its surroundings.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools)] // each a fact of its own
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// The request brings a valid ID; else one is generated.
+    /// The request has a valid ID. Else the layers generate one.
     pub(crate) reads: bool,
-    /// A client with a no-op transport is bound; else there is none.
+    /// A Sentry client with a no-op transport is bound. Else there is no client.
     pub(crate) sentry: bool,
-    /// The layers that can make a performance transaction of each request do so, and the client sends
-    /// so many of them.
+    /// The share of performance transactions that the client sends. If it is set, the layers that can
+    /// make a performance transaction of each request do so.
     pub(crate) transactions: Option<Rate>,
     pub(crate) headers: Headers,
     /// Tags on the hub that the layers find.
@@ -27,21 +27,21 @@ pub(crate) struct Case {
     pub(crate) pending: u32,
     /// The data frames of the response's body.
     pub(crate) frames: u32,
-    /// The body of the response is pending after them, and never ends.
+    /// After its frames, the body of the response is pending and never ends.
     pub(crate) stays_open: bool,
 }
 
-/// The headers of a request, without that of the ID.
+/// The headers of a request, without the header of the ID.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Headers {
-    /// Four, so that there is room for one more: with 3, 6, 12 or 24 the table that hyper reserves is
-    /// full, and whoever adds the next header pays two allocations for a larger one.
+    /// Four headers leave room for one more. With 3, 6, 12 or 24 headers, the table that hyper reserves
+    /// is full, and the next header costs two allocations for a larger table.
     Four,
-    /// The same and those of a body, all that events show among them.
+    /// The four and the two headers of a body. All headers that events show by default are among them.
     Six,
-    /// Those of a browser.
+    /// The headers of a browser.
     Seventeen,
-    /// The six and a cookie of so many bytes, all in one buffer, as hyper reads them.
+    /// The six and a cookie of this many bytes, all in one buffer, as hyper reads them.
     Large(usize),
 }
 
@@ -66,7 +66,7 @@ impl Case {
     pub(crate) const READ_OFF: Self =
         Self { name: "read, off", reads: true, sentry: false, ..BASE };
 
-    /// The four that the targets are set for.
+    /// The cases that have targets.
     pub(crate) const MAIN: [Self; 4] =
         [Self::GENERATE_ON, Self::READ_ON, Self::GENERATE_OFF, Self::READ_OFF];
 
@@ -76,7 +76,7 @@ impl Case {
         Self { name: "read, six headers", reads: true, ..Self::SIX_GENERATE };
     pub(crate) const SIX: [Self; 2] = [Self::SIX_GENERATE, Self::SIX_READ];
 
-    /// Each request is a performance transaction, of which all or a hundredth is sent.
+    /// Each request is a performance transaction. The client sends all or a hundredth of them.
     pub(crate) const TRANSACTIONS: [Self; 2] = [
         Self { name: "transactions, rate 1.0", transactions: Some(Rate::All), ..BASE },
         Self { name: "transactions, rate 0.01", transactions: Some(Rate::Hundredth), ..BASE },
@@ -97,7 +97,7 @@ impl Case {
         Self { name: "waiting, read, six headers", pending: u32::MAX, ..Self::SIX_READ },
     ];
 
-    /// Streaming responses whose requests have brought much and little.
+    /// Streaming responses to requests with many and with few bytes of headers.
     pub(crate) const STREAMS: [Self; 4] = [
         Self::open_stream("open stream, generate, 3 KB of headers", false, 3 << 10),
         Self::open_stream("open stream, read, 3 KB of headers", true, 3 << 10),
@@ -109,13 +109,13 @@ impl Case {
         Self { name, reads, headers: Headers::Large(cookie), stays_open: true, ..BASE }
     }
 
-    /// A body of 101 frames: less one of 1, it shows the cost of a frame.
+    /// A body of 101 frames. Its cost less that of one frame is the cost of a hundred frames.
     pub(crate) const FRAMES_ON: Self =
         Self { name: "101 frames, on", frames: 101, ..Self::READ_ON };
     pub(crate) const FRAMES_OFF: Self =
         Self { name: "101 frames, off", frames: 101, ..Self::READ_OFF };
 
-    /// What else a request may meet.
+    /// More kinds of requests.
     pub(crate) const MORE: [Self; 11] = [
         Self { name: "outer hub", outer_hub: true, ..BASE },
         Self { name: "8 parent tags", parent_tags: 8, ..BASE },
@@ -130,7 +130,7 @@ impl Case {
         Self { name: "10,000 frames, off", frames: 10_000, sentry: false, ..BASE },
     ];
 
-    /// Whether the table of the request's headers has room for that of a generated ID.
+    /// Whether the request's header table has room for the header of a generated ID.
     pub(crate) fn has_room(&self) -> bool {
         self.reads || !matches!(self.headers, Headers::Six)
     }

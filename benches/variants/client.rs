@@ -1,4 +1,4 @@
-//! The client layer: what it meets, and what it costs.
+//! The kinds of outbound requests that the benches send through the client layer.
 
 use tower::Layer;
 use tower_transaction_id::{
@@ -14,9 +14,9 @@ use super::{Case, Subject};
 pub(crate) struct ClientCase {
     pub(crate) name: &'static str,
     pub(crate) sentry: bool,
-    /// The call is made inside the scope of a request; else the layer has to generate.
+    /// The call is made inside the scope of a request. Else the layer has to generate an ID.
     in_scope: bool,
-    /// The request brings the current ID.
+    /// The request already has the current ID.
     forwarded: bool,
     allowed: bool,
     breadcrumbs: bool,
@@ -45,7 +45,7 @@ impl ClientCase {
         Self { name: "outside: generate", in_scope: false, ..INJECT },
     ];
 
-    /// As [`Case::run`], inside the scope of a request where the case says so.
+    /// As [`Case::run`], and inside the scope of a request if the case has `in_scope`.
     pub(crate) fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         let surroundings = Case { sentry: self.sentry, ..Case::READ_ON };
         surroundings.run(|| {
@@ -58,7 +58,7 @@ impl ClientCase {
         })
     }
 
-    /// Bare, or with the layer. To be made, and called, inside [`ClientCase::run`].
+    /// The bare client, or the client with the layer. Make and call it inside [`ClientCase::run`].
     pub(crate) fn subject(&self, with_layer: bool) -> Subject {
         let uri =
             if self.allowed { "http://kitchen.internal/cook" } else { "http://other.test/cook" };

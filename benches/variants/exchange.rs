@@ -1,4 +1,4 @@
-//! One request through a service, without a runtime: made, answered, its body read, and dropped.
+//! Sends one request through a service, without a runtime, reads the body of the response, and drops all.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -19,7 +19,7 @@ use tower_transaction_id::X_TRANSACTION_ID;
 use super::cases::Headers;
 use super::{Case, Subject, Visit};
 
-/// The body of a request. It stands for what a server hands over, and is never read.
+/// The body of a request. It stands for the body that a server passes on, and is never read.
 #[derive(Default)]
 pub(crate) struct NoBody;
 
@@ -58,15 +58,15 @@ impl Future for Answer {
             sentry::capture_message("out of mustard", sentry::Level::Error);
         }
         let mut response = Response::new(self.body.clone());
-        // A first header of its own, as most answers have: else the one of the ID would have to
-        // pay for the table.
+        // The response has a header of its own, as most have. Else the header of the ID would cost the
+        // allocation of the table.
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, text);
         Poll::Ready(Ok(response))
     }
 }
 
-/// A body of so many frames, all ready, and then its end or nothing more.
+/// A body whose frames are all ready. Then it ends, or stays open.
 #[derive(Clone)]
 pub(crate) struct Frames {
     left: u32,
@@ -100,7 +100,7 @@ impl Body for Frames {
     }
 }
 
-/// Clones of a service, each of which serves one request a call.
+/// Makes clones of a service. Each serves one request in each call.
 pub(crate) struct Clones<'a> {
     pub(crate) case: &'a Case,
     pub(crate) count: usize,
@@ -146,11 +146,11 @@ where
     black_box(head);
 }
 
-/// Makes the requests of a case, all alike.
+/// Makes the requests of a case, which are all equal.
 pub(crate) struct MakeRequest {
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// Each request has a buffer of its own, which its URI and its headers share.
+    /// The URI and the headers of a request share one buffer, which no other request has.
     one_buffer: bool,
 }
 
@@ -178,7 +178,7 @@ impl MakeRequest {
             Some(part) => Uri::from_maybe_shared(part).expect("a URI"),
             None => self.uri.clone(),
         };
-        // As hyper reserves.
+        // hyper reserves the same capacity.
         let headers = request.headers_mut();
         headers.reserve(self.headers.len());
         for (name, value) in &self.headers {
@@ -191,7 +191,7 @@ impl MakeRequest {
         request
     }
 
-    /// The URI and the values of the headers.
+    /// The URI and the values of the headers, as parts of one buffer.
     fn parts_of_one_buffer(&self) -> Vec<Bytes> {
         let uri = self.uri.to_string();
         let values = self.headers.iter().map(|(_, value)| value.as_bytes());
@@ -201,7 +201,7 @@ impl MakeRequest {
     }
 }
 
-/// The ID of requests that bring one.
+/// The ID of requests that have one.
 pub(crate) const ID: HeaderValue = HeaderValue::from_static("3f9a1c5e7b2d4f60a8c4e2917d5b3f08");
 
 fn headers(which: Headers) -> Vec<(HeaderName, HeaderValue)> {

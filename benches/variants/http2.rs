@@ -1,7 +1,7 @@
 //! Whole HTTP/2 servers: hyper on a connection in memory that is kept alive, on one thread.
 //!
-//! They show what the other subjects cannot: HPACK keeps the headers of responses in a table, in which
-//! a constant is found again and an ID never is.
+//! They show the cost of HPACK, which the other subjects do not have. HPACK keeps the headers of responses
+//! in a table. It finds a constant value there again, and never an ID.
 
 use std::convert::Infallible;
 use std::mem;
@@ -27,11 +27,11 @@ use super::{Case, Subject};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Server {
     Bare,
-    /// One that sets the header of the response to a constant.
+    /// A layer that sets the header of the response to a constant.
     ConstantHeader,
     OursBase,
-    /// The same inside of one that marks the echoed ID as sensitive: HPACK then leaves it out of its
-    /// table.
+    /// `OursBase` inside a layer that marks the echoed ID as sensitive, so that HPACK does not store the ID
+    /// in its table.
     OursBaseSensitive,
 }
 
@@ -48,7 +48,7 @@ impl Server {
         }
     }
 
-    /// To be made, and called, inside [`Case::run`].
+    /// Make and call the subject inside [`Case::run`].
     pub(crate) fn subject(self) -> Subject {
         let inner = exchange::inner_service(&Case::GENERATE_ON);
         let ours = BindTransactionIdLayer::new().record_request(false).hub(Hub::current());
@@ -104,8 +104,8 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// A client that does little, and the same for each server: it sends one request again and again,
-/// and of a response it reads no more than the end.
+/// A client that does little, and the same work for each server. It sends one request again and again,
+/// and of the responses it only looks for the end.
 struct Client {
     connection: DuplexStream,
     /// The headers of the request, as HPACK has them.
@@ -123,8 +123,8 @@ impl Client {
         client
     }
 
-    /// The responses have to fit into the window of the connection, which is never opened further:
-    /// that is enough for some thousands of them.
+    /// Sends a request, and reads up to the end of its response. All responses together have to fit into
+    /// the connection's window, which the client never enlarges: some thousands of them do.
     async fn exchange(&mut self) {
         let stream = self.stream;
         let request = mem::take(&mut self.request);
@@ -162,9 +162,9 @@ impl Client {
     }
 }
 
-/// `GET /order?size=large` with the four headers of the other benches, but for the host.
+/// `GET /order?size=large` with the four headers of the other benches, except for the host.
 fn request() -> Vec<u8> {
-    // Of the static table: `:method: GET` and `:scheme: http`, and the names `:path` and `:authority`.
+    // HPACK's static table has `:method: GET`, `:scheme: http`, and the names `:path` and `:authority`.
     let mut block = vec![0x82, 0x86];
     block.push(0x04);
     push_text(&mut block, "/order?size=large");

@@ -1,5 +1,5 @@
-//! What the benches compare, defined once: the [variants](Variant), the [cases](Case) they meet,
-//! and the [subjects](subjects) that come of both.
+//! The things that the benches compare: the [variants](Variant), the [cases](Case), and the
+//! [subjects](subjects), each a variant in a case.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 #![allow(clippy::struct_excessive_bools, reason = "a case is a set of switches")]
@@ -28,23 +28,23 @@ use tower_transaction_id::{BindTransactionIdLayer, Failures};
 pub(crate) use cases::Case;
 use exchange::NoBody;
 
-/// What stands around the inner service.
+/// The layers around the inner service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {
-    /// Nothing.
+    /// No layer.
     Bare,
     /// `NewSentryLayer`, `SetRequestId`, `PropagateRequestId` and a layer that sets the tag.
     Lite,
-    /// The same with `SentryHttpLayer`.
+    /// `Lite` with `SentryHttpLayer`.
     Peer,
-    /// `BindTransactionIdLayer::new()`, which neither records the request nor reports its failure.
+    /// `BindTransactionIdLayer::new().record_request(false)`, without a report of the failure.
     Ours,
-    /// The same with `.hub(base)`.
+    /// `Ours` with `.hub(base)`.
     OursBase,
-    /// `BindTransactionIdLayer::new()`, which records the request and reports its failure, on a
-    /// client with `TransactionIdIntegration`.
+    /// `BindTransactionIdLayer::new().capture_failures(..)`, which also records the request, on a client
+    /// with `TransactionIdIntegration`.
     FullDefault,
-    /// The same with `.hub(base)`.
+    /// `FullDefault` with `.hub(base)`.
     Full,
 }
 
@@ -59,7 +59,7 @@ impl Variant {
         Self::Full,
     ];
 
-    /// `bare`, and those that can make a performance transaction of each request.
+    /// `bare`, and the variants that can make a performance transaction of each request.
     pub(crate) const MEASURING: [Self; 4] = [Self::Bare, Self::Peer, Self::FullDefault, Self::Full];
 
     pub(crate) fn name(self) -> &'static str {
@@ -74,7 +74,7 @@ impl Variant {
         }
     }
 
-    /// A hub for its requests, where that of the thread has the wrong client.
+    /// A hub for the requests of this variant, if the client of the thread's hub is the wrong one.
     fn hub(self, case: &Case) -> Option<Arc<Hub>> {
         (matches!(self, Self::FullDefault | Self::Full) && case.sentry).then(|| {
             let hub = Hub::new_from_top(Hub::current());
@@ -84,7 +84,7 @@ impl Variant {
     }
 }
 
-/// Serves requests, each from its making to the drop of its response.
+/// Serves requests. Makes each request, and drops its response.
 pub(crate) struct Subject {
     serve: Box<dyn FnMut() + Send>,
     hub: Option<Arc<Hub>>,
@@ -96,8 +96,8 @@ impl Subject {
         Self { serve: Box::new(serve), hub: None }
     }
 
-    /// Serves so many requests, one after the other. Has a hub for all of them together, so that the
-    /// change to it costs next to nothing.
+    /// Serves `requests` requests, one after the other. Switches to the hub once for all of them, so the
+    /// switch costs next to nothing.
     pub(crate) fn serve(&mut self, requests: u32) {
         let Self { serve, hub } = self;
         on(hub.clone(), || (0..requests).for_each(|_| serve()));
@@ -111,19 +111,19 @@ fn on<R>(hub: Option<Arc<Hub>>, f: impl FnOnce() -> R) -> R {
     }
 }
 
-/// `variant` around the inner service of `case`. To be made, and called, inside [`Case::run`].
+/// `variant` around the inner service of `case`. Make and call it inside [`Case::run`].
 pub(crate) fn subject(variant: Variant, case: &Case) -> Subject {
     subjects(variant, case, 1).remove(0)
 }
 
-/// Clones of one service, as the connections or the threads of a server have.
+/// Clones of one service. The connections or threads of a server have such clones.
 pub(crate) fn subjects(variant: Variant, case: &Case, count: usize) -> Vec<Subject> {
     let subjects = with_service(variant, case, exchange::Clones { case, count });
     let with_hub = |subject| Subject { hub: variant.hub(case), ..subject };
     subjects.into_iter().map(with_hub).collect()
 }
 
-/// Shows `variant` around the inner service of `case` to `visit`, on a hub with the right client.
+/// Calls `visit` with `variant` around the inner service of `case`, on a hub with the right client.
 pub(crate) fn with_service<V: Visit>(variant: Variant, case: &Case, visit: V) -> V::Output {
     let inner = exchange::inner_service(case);
     let bare = || BindTransactionIdLayer::new().record_request(false);
@@ -143,7 +143,7 @@ pub(crate) fn with_service<V: Visit>(variant: Variant, case: &Case, visit: V) ->
     })
 }
 
-/// A function of any service of a bench.
+/// A function that takes any service of a bench.
 pub(crate) trait Visit {
     type Output;
 

@@ -1,4 +1,4 @@
-//! Tables of the amounts that each variant adds to `bare`, for any measure.
+//! Tables of the amounts that each variant adds to `bare`, in any unit.
 
 use super::client::ClientCase;
 use super::http2::Server;
@@ -6,12 +6,12 @@ use super::sentry_client::{Rate, transactions_of};
 use super::table::Table;
 use super::{Case, Subject, Variant, subject};
 
-/// Measures one subject, known by its name.
+/// Measures one subject, whose name is the first argument.
 pub(crate) trait Measure: FnMut(&str, &mut Subject) -> f64 + Send {}
 
 impl<M: FnMut(&str, &mut Subject) -> f64 + Send> Measure for M {}
 
-/// `unit` per request: of each variant in each of `cases`, and of the client layer.
+/// Prints `unit` per request, of each variant in each of `cases`, and of the client layer.
 pub(crate) fn print(unit: &str, cases: &[Case], mut measure: impl Measure) {
     let mut head = vec![format!("{unit} added")];
     head.extend(Variant::ALL.map(|variant| variant.name().to_owned()));
@@ -34,7 +34,7 @@ pub(crate) fn print(unit: &str, cases: &[Case], mut measure: impl Measure) {
     table.print(&format!("Client layer: {unit} over bare"));
 }
 
-/// `unit` per request where each is a performance transaction.
+/// Prints `unit` per request for requests that are performance transactions.
 pub(crate) fn print_transactions(unit: &str, mut measure: impl Measure) {
     check_transactions();
     let mut table = table_of_transactions(unit);
@@ -74,7 +74,7 @@ pub(crate) fn title_of_transactions(unit: &str) -> String {
     format!("Server, with performance transactions: {unit} over bare (of bare itself in brackets)")
 }
 
-/// Asserts that all variants send equally many transactions, and as many as the case says.
+/// Asserts that each variant sends as many transactions as the case says.
 pub(crate) fn check_transactions() {
     for case in &Case::TRANSACTIONS {
         let expected = match case.transactions {
@@ -92,12 +92,12 @@ pub(crate) fn check_transactions() {
     }
 }
 
-/// Without what a difference of hundredths leaves behind.
+/// Rounds to hundredths, since a difference of such figures is not exact.
 pub(crate) fn rounded(figure: f64) -> f64 {
     (figure * 100.0).round() / 100.0
 }
 
-/// `unit` per request of whole HTTP/2 servers.
+/// Prints `unit` per request of whole HTTP/2 servers.
 pub(crate) fn print_http2(unit: &str, mut measure: impl Measure) {
     let mut table = Table::new(["server", &format!("{unit} added")]);
     let mut bare: Option<f64> = None;

@@ -1,4 +1,4 @@
-//! Sentry, switched on, with a transport that throws everything away.
+//! Sentry clients that are enabled and have a transport that drops everything.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +8,7 @@ use sentry::protocol::EnvelopeItem;
 use sentry::{Client, ClientInitGuard, ClientOptions, Envelope, Transport};
 use tower_transaction_id::TransactionIdIntegration;
 
-/// The performance transactions that arrived, of all clients.
+/// The number of performance transactions that arrived from all clients.
 static TRANSACTIONS: AtomicU64 = AtomicU64::new(0);
 
 struct NoTransport;
@@ -22,17 +22,17 @@ impl Transport for NoTransport {
     }
 }
 
-/// How many of the performance transactions are sent.
+/// The share of performance transactions that are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rate {
     All,
-    /// Each hundredth of those that are started one after the other, so that all variants send equally
-    /// many. The SDK draws no random number for it.
+    /// Every hundredth transaction is sent, so that all variants send equally many. The SDK draws no random
+    /// number for this rate.
     Hundredth,
 }
 
-/// Binds it to the main hub. It has no integrations: what they do to an event costs every variant
-/// alike, and a hundred times as much as the parts that are compared.
+/// Binds a client to the main hub. The client has no integrations, since their work on an event costs the
+/// same for every variant, and a hundred times as much as the compared parts.
 pub(crate) fn init() -> ClientInitGuard {
     sentry::init(options(None))
 }
@@ -51,7 +51,7 @@ pub(crate) fn with_transactions(rate: Rate) -> Arc<Client> {
     Arc::clone(CLIENTS[place(rate)].get_or_init(|| Arc::new(options(rate).into())))
 }
 
-/// How many performance transactions arrived while `f` ran.
+/// The number of performance transactions that arrived while `f` ran.
 pub(crate) fn transactions_of(f: impl FnOnce()) -> u64 {
     let before = TRANSACTIONS.load(Relaxed);
     f();

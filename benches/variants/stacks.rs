@@ -9,7 +9,7 @@ use tower::{Layer, Service, ServiceBuilder};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_transaction_id::{TransactionId, X_TRANSACTION_ID};
 
-/// In the order that works: the hub outermost, then the ID, and the tag innermost.
+/// The layers in the order that works: the hub outermost, then the ID, and the tag innermost.
 pub(crate) type Lite<B> = Stack<
     SetTagLayer,
     Stack<
@@ -38,7 +38,7 @@ pub(crate) fn lite<B>() -> Lite<B> {
         .into_inner()
 }
 
-/// Where it `measures`, each request is a performance transaction.
+/// With `measures`, each request is a performance transaction.
 pub(crate) fn peer<B>(measures: bool) -> Peer<B> {
     let http = SentryHttpLayer::new();
     ServiceBuilder::new()
@@ -50,7 +50,7 @@ pub(crate) fn peer<B>(measures: bool) -> Peer<B> {
         .into_inner()
 }
 
-/// The layer that everyone writes by hand: sets the tag to the ID of the request.
+/// The layer that users write by hand: sets the tag to the ID of the request.
 #[derive(Clone, Copy)]
 pub(crate) struct SetTagLayer;
 
