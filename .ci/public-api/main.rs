@@ -1,9 +1,8 @@
 //! Compares the public API of the library, with all features, with `tests/public-api.txt`.
 //!
 //! From the top of the repository, `cargo api` compares, and `API=write cargo api` rewrites the file.
-//! It leaves out what each type has by blanket and auto traits, but not what is derived: whether a scope
-//! is `Clone`, for one, is a decision. Defaults of type parameters are not in it; `tests/downstream` has
-//! them.
+//! The list leaves out blanket and auto traits, and has derived traits: whether a scope is `Clone`, for
+//! example, is a decision. The list has no defaults of type parameters: `tests/downstream` checks these.
 
 use std::collections::HashSet;
 use std::env;
