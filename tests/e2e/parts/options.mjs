@@ -13,7 +13,7 @@ outside that one transaction ID goes through all of them.
     --keep              keep the logs of a run that passed, too
     --help              this text
 
-    PICTURES=write      take the pictures of the README anew, in the story "traces"
+    PICTURES=write      take the pictures of the README anew, in the story "pictures"
 
 Stories:
 `;
