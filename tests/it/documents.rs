@@ -58,25 +58,39 @@ fn the_readme_is_short_and_shows_whole_programs() {
     let readme = read("README.md");
     assert!(readme.lines().count() <= 150, "{} lines", readme.lines().count());
 
-    let blocks = blocks(&readme);
+    let code = shown_code(&readme);
+    assert!(code.iter().any(|code| {
+        ["fn main()", "sentry::init(", ".hub(Hub::main())"].iter().all(|part| code.contains(part))
+    }));
+}
+
+#[test]
+fn the_recipes_for_machines_show_all_their_code() {
+    let recipes = read("llms.txt");
+    assert_eq!(shown_code(&recipes).len(), recipes.matches("\n## Recipe ").count());
+}
+
+/// The Rust code of a document that rustdoc compiles as the reader sees it, and that uses each crate
+/// of the first list of dependencies.
+fn shown_code(document: &str) -> Vec<String> {
+    let blocks = blocks(document);
     let rust: Vec<_> = blocks.iter().filter(|(language, _)| language.starts_with("rust")).collect();
     for (language, lines) in &rust {
         // rustdoc compiles a line that starts with `# `, and does not show the line to the reader.
         let hidden = lines.iter().find(|line| line.trim() == "#" || line.trim().starts_with("# "));
         assert_eq!(hidden, None);
-        assert!(matches!(*language, "rust" | "rust,no_run"), "{language} is not compiled");
+        let is_compiled = matches!(*language, "rust" | "rust,no_run" | "rust,test_harness");
+        assert!(is_compiled, "{language} is not compiled");
     }
-    let text = |lines: &[&str]| lines.join("\n");
-    assert!(rust.iter().any(|(_, lines)| {
-        let code = text(lines);
-        ["fn main()", "sentry::init(", ".hub(Hub::main())"].iter().all(|part| code.contains(part))
-    }));
-    let code: String = rust.iter().map(|(_, lines)| text(lines)).collect();
-    let dependencies = blocks.iter().find(|(language, _)| *language == "toml").unwrap();
-    for line in &dependencies.1[1..] {
-        let name = line.split_once(" =").unwrap().0.replace('-', "_");
-        assert!(code.contains(&format!("{name}::")), "no code uses {name}");
+    let code: Vec<_> = rust.iter().map(|(_, lines)| lines.join("\n")).collect();
+    let all_code = code.concat();
+    let (_, dependencies) = blocks.iter().find(|(language, _)| *language == "toml").unwrap();
+    for line in dependencies {
+        let Some((name, _)) = line.split_once(" =") else { continue };
+        let name = name.replace('-', "_");
+        assert!(all_code.contains(&format!("{name}::")), "no code uses {name}");
     }
+    code
 }
 
 #[test]
@@ -129,13 +143,14 @@ fn shape(line: &str) -> String {
 #[test]
 fn each_page_of_the_guide_is_compiled_and_short() {
     let guide = read("src/guide/mod.rs");
-    let readme = read("README.md");
+    let (readme, for_machines) = (read("README.md"), read("llms.txt"));
     let pages = pages();
     assert!(pages.len() > 10, "{pages:?}");
     for path in pages {
         let name = path.rsplit_once('/').unwrap().1;
         assert!(guide.contains(&format!("include_str!(\"{name}\")")), "{name} is no module");
         assert!(readme.contains(&path), "{path} is not in the README");
+        assert!(for_machines.contains(&path), "{path} is not in llms.txt");
         let page = read(&path);
         assert!(page.starts_with("# "), "{path}");
         assert!(page.lines().count() <= 125, "{path} has {} lines", page.lines().count());
@@ -146,7 +161,7 @@ fn each_page_of_the_guide_is_compiled_and_short() {
 fn links_between_documents_lead_to_files() {
     let others =
         ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benches/README.md"];
-    let others = others.into_iter().chain(["examples/README.md", "tests/README.md"]);
+    let others = others.into_iter().chain(["examples/README.md", "tests/README.md", "llms.txt"]);
     let mut links = 0;
     for path in others.map(str::to_owned).chain(pages()) {
         let document = read(&path);
