@@ -39,7 +39,7 @@ struct Rules {
 }
 
 impl Failures {
-    /// Selects the statuses and codes named above.
+    /// Selects the statuses 500 to 599, and the gRPC codes 2, 4, 12, 13, 14 and 15.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Rules {
@@ -48,7 +48,8 @@ impl Failures {
         }))
     }
 
-    /// Sets the HTTP statuses that are failures, in place of 500 to 599.
+    /// Sets the HTTP statuses that are failures, in place of 500 to 599. With an empty list, no status is a
+    /// failure.
     #[must_use]
     pub fn statuses(mut self, ranges: impl IntoIterator<Item = RangeInclusive<u16>>) -> Self {
         Arc::make_mut(&mut self.0).statuses = ranges.into_iter().collect();
@@ -56,7 +57,15 @@ impl Failures {
     }
 
     /// Sets the [gRPC status codes](https://grpc.github.io/grpc/core/md_doc_statuscodes.html) that are
-    /// failures, in place of 2, 4, 12, 13, 14 and 15.
+    /// failures, in place of 2, 4, 12, 13, 14 and 15. With an empty list, no code is a failure.
+    ///
+    /// ```
+    /// use tower_transaction_id::{BindTransactionIdLayer, Failures};
+    ///
+    /// // For a public edge: without 12, `UNIMPLEMENTED`, which a caller who invents paths gets.
+    /// let failures = Failures::new().grpc_codes([2, 4, 13, 14, 15]);
+    /// let layer = BindTransactionIdLayer::new().capture_failures(failures);
+    /// ```
     #[must_use]
     pub fn grpc_codes(mut self, codes: impl IntoIterator<Item = i32>) -> Self {
         Arc::make_mut(&mut self.0).grpc_codes = codes.into_iter().collect();

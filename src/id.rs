@@ -13,7 +13,7 @@ use crate::random;
 /// guide.
 ///
 /// Both layers use this header by default. For a page of another origin, add it to `allow_headers`
-/// **and** to `expose_headers` of `CorsLayer`.
+/// **and** to `expose_headers` of `CorsLayer`, as the guide [shows](crate::guide::servers#cors).
 pub const X_TRANSACTION_ID: HeaderName = HeaderName::from_static("x-transaction-id");
 
 /// The longest valid ID in bytes, which is the longest value that Sentry keeps of a tag.

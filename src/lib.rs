@@ -15,9 +15,9 @@
 //!     (StatusCode::SERVICE_UNAVAILABLE, format!("Tell support: {id}"))
 //! }
 //!
-//! /// Reads the header `X-Transaction-ID` or generates an ID, and echoes it. After `sentry::init`.
+//! /// Reads the header `X-Transaction-ID` or generates an ID, and echoes it.
 //! fn app() -> Router {
-//!     let layer = BindTransactionIdLayer::new().hub(Hub::main());
+//!     let layer = BindTransactionIdLayer::new().hub(Hub::main()); // after sentry::init
 //!     Router::new().route("/order", get(order)).layer(layer) // last, so it is outermost
 //! }
 //!

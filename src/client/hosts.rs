@@ -41,8 +41,8 @@ impl fmt::Debug for AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// Allows every host, and requests whose host is not known. For a client that only calls your own
-    /// services.
+    /// Allows every host, and requests whose host is not known. This is for a client that only calls your
+    /// own services.
     #[must_use]
     pub fn any() -> Self {
         Self(None)
@@ -84,6 +84,7 @@ impl AllowedHosts {
     }
 
     /// Returns whether a request to `host` on `port` may carry the ID. An IPv6 address may have brackets.
+    /// Without a port, only entries without a port allow the host.
     ///
     /// The layer asks this for each request. Ask it in a redirect policy.
     #[must_use]
@@ -123,7 +124,7 @@ impl List {
     }
 }
 
-/// Reports the first entry of [`AllowedHosts::only`] that is no host, and how to write it.
+/// Reports the first entry of [`AllowedHosts::only`] that is no host, and how to write it, or an empty list.
 ///
 /// `Debug` prints the same sentence as `Display`, since `unwrap` and `main` print `Debug`.
 #[derive(Clone, PartialEq, Eq)]

@@ -27,6 +27,7 @@ use crate::server::trust::Trust;
 ///
 /// ```
 /// use axum::{Router, routing::get};
+/// use sentry::Hub;
 /// use tower_transaction_id::{BindTransactionIdLayer, TransactionId};
 ///
 /// async fn handler(id: TransactionId) -> String {
@@ -35,7 +36,7 @@ use crate::server::trust::Trust;
 ///
 /// let app: Router = Router::new()
 ///     .route("/", get(handler))
-///     .layer(BindTransactionIdLayer::new());
+///     .layer(BindTransactionIdLayer::new().hub(Hub::main())); // after sentry::init
 /// ```
 ///
 /// # The way of a request
@@ -104,7 +105,9 @@ impl<R> BindTransactionIdLayer<R> {
     /// Generates the ID of a request that brings none by a tower-http `MakeRequestId`.
     ///
     /// As with tower-http's own layer, each service has a generator, which is cloned along with the
-    /// service. An ID that is invalid by the rules of [`TransactionId`](crate::TransactionId) is replaced.
+    /// service. If it generates no ID, or one that is invalid by the rules of
+    /// [`TransactionId`](crate::TransactionId), then
+    /// [`TransactionId::generate`](crate::TransactionId::generate) takes its place.
     ///
     /// ```
     /// use tower_http::request_id::MakeRequestUuid;
@@ -180,7 +183,7 @@ impl<R> BindTransactionIdLayer<R> {
     /// - The response has a status of `failures`.
     /// - The response has a gRPC code of `failures`, in its headers or its trailers.
     ///
-    /// No failures are
+    /// These do not count as failures:
     ///
     /// - a stream that the client cuts off;
     /// - a body that breaks off with an error;
