@@ -72,11 +72,11 @@ impl TransactionId {
     /// Generates an ID: a random (version 4) UUID in 32 lower-case hexadecimal digits.
     ///
     /// The random bits come from the operating system's generator. A buffer of the thread makes one
-    /// system call for 32 IDs. The ID shows neither time nor host. One allocation.
+    /// system call for 32 IDs. The ID shows neither time nor host. The function allocates once.
     ///
     /// # Panics
     ///
-    /// If the operating system has no random numbers.
+    /// Panics if the operating system has no random numbers.
     #[must_use]
     pub fn generate() -> Self {
         Self::from_uuid(uuid::Builder::from_random_bytes(random::bytes()).into_uuid())

@@ -24,7 +24,22 @@ thread_local! {
 impl TransactionId {
     /// Returns the ID of the scope that this thread is in, such as that of the request being handled.
     ///
-    /// The function takes no lock and allocates nothing. It is safe in Sentry's callbacks and in a `Drop`.
+    /// Returns `None` outside any scope, such as in a spawned task that is not
+    /// [bound](crate::InScope::fork). The function takes no lock and allocates nothing. It is safe in Sentry's
+    /// callbacks and in a `Drop`.
+    ///
+    /// ```
+    /// use tower_transaction_id::TransactionId;
+    ///
+    /// /// Called anywhere below a handler.
+    /// fn message() -> String {
+    ///     match TransactionId::current() {
+    ///         Some(id) => format!("tell support this: {id}"),
+    ///         None => "this is no request".to_owned(),
+    ///     }
+    /// }
+    /// # assert_eq!(message(), "this is no request");
+    /// ```
     #[must_use]
     pub fn current() -> Option<Self> {
         with_current(|work| work.id().clone())
