@@ -98,7 +98,7 @@ fn the_readme_shows_the_output_of_the_demo() {
     let readme = read("README.md");
     let blocks = blocks(&readme);
     let (_, shown) = blocks.iter().find(|(_, lines)| lines[0].starts_with("Story ")).unwrap();
-    assert_eq!(shown.len(), 9);
+    assert_eq!(shown.len(), 8);
 
     let printed = demo();
     let mut printed_shapes = printed.lines().map(shape);
