@@ -1,5 +1,5 @@
 // The pictures of the README. `PICTURES=write` takes them, and writes beside them the text that they show.
-// Other runs compare the page with that text, so that a picture does not outlive its page.
+// Other runs compare the page with that text, so that the README shows no picture of an older page.
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { check, same } from './check.mjs';
@@ -14,7 +14,7 @@ export const WINDOW = {
 // Below the last part of a page.
 const MARGIN = 20;
 
-// What is different each time.
+// IDs, times and ports: they differ in each run.
 const PASSING = [
   [/\b[0-9a-f]{32}\b/g, 'ID'],
   [/\b[0-9a-f]{8}\u2026/g, 'TRACE\u2026'],
@@ -25,7 +25,8 @@ const PASSING = [
   [/SDK \d+\.\d+\.\d+/g, 'SDK VERSION'],
 ];
 
-// A page down to the end of the element `end`. The elements `texts` are each a line of the list.
+// Takes a picture of the page down to the end of the element `end`. The text of each element in `texts` is a
+// line of the list.
 export async function picture(root, page, name, { texts, end }) {
   const folder = join(root, 'examples/hotdogs/pictures');
   const file = (suffix) => join(folder, `${name}${suffix}`);
@@ -47,7 +48,7 @@ export async function picture(root, page, name, { texts, end }) {
   }
 }
 
-// Sorted: lines of different clocks may change places.
+// The lines are sorted, since lines of different clocks may change places.
 async function linesOf(parts) {
   const lines = (await parts.allInnerTexts()).map((text) => PASSING.reduce(
     (line, [pattern, word]) => line.replace(pattern, word),
@@ -56,7 +57,7 @@ async function linesOf(parts) {
   return [...new Set(lines)].filter(Boolean).sort();
 }
 
-// As WebP, which Playwright does not write.
+// Converts a picture to WebP, which Playwright does not write.
 async function take(page, end, colorScheme) {
   await page.emulateMedia({ colorScheme });
   await page.mouse.move(0, 0);

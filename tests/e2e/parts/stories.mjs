@@ -9,7 +9,7 @@ export class Stories {
     const stories = new Stories();
     const { signal } = stories.#leaving;
     const { body } = await fetch(new URL('/live', url), { signal });
-    // It ends when the shop does, or here.
+    // The stream ends with the shop, or here.
     stories.#follow(body).catch(() => {});
     return stories;
   }

@@ -9,7 +9,7 @@ import { Stories } from '../parts/stories.mjs';
 export const about = "the demo's own stories, each one trace";
 const SERVICES = ['browser', 'kitchen', 'storefront'];
 const each = (kind) => SERVICES.map((service) => `${service} ${kind}`);
-// What the storefront logs from the body of a streamed answer, before it ends.
+// The line that the storefront logs from the body of a streamed answer, before the body ends.
 const LAST = 'the last line of the answer';
 
 export async function tell(stage) {
@@ -30,7 +30,7 @@ export async function tell(stage) {
   for (const { id, traces } of [streamed, failed]) {
     same(`the services in each trace of ${id}`, traces.map(({ services }) => services.sort()), [SERVICES]);
   }
-  // Sentry's SDK would have one trace for the whole visit.
+  // Without the page's help, Sentry's SDK has one trace for the whole visit.
   check(streamed.traces[0].id !== failed.traces[0].id, 'two orders of one page are in the same trace');
   lastsUntilTheLastLine(streamed);
 
@@ -62,7 +62,7 @@ async function pageOrders(page, dog) {
   return page.locator('#orders > li').first().getAttribute('data-transaction-id');
 }
 
-// The kitchen's ends before: the last line is that of its answer.
+// The transaction of the kitchen ends before: the last line is that of its answer.
 function lastsUntilTheLastLine({ lines }) {
   const endOf = (of) => lines.find(({ service, kind }) => service === of && kind === 'trace').end;
   const last = lines.find(({ title }) => title === LAST);
@@ -94,7 +94,7 @@ function cardOf(page, id) {
   return page.locator('.story').filter({ has: page.locator(`a[href="#${id}"]`) });
 }
 
-// Two orders that nobody traced, under one ID: the page does not hide that.
+// Two orders without a trace header, under one ID: the page shows both traces.
 async function tornApart(stories, shop, page) {
   const id = newId();
   for (const dog of ['classic', 'artisanal']) await order(shop, dog, id);
