@@ -96,9 +96,13 @@ fn of_several_traces_the_last_valid_one_is_continued() {
         // The SDK accepts an ID of zeros, and Sentry replaces it.
         let zeros = format!("sentry-trace: {:032}-{PARENT}-1", 0);
         let no_parent = format!("sentry-trace: {}-{:016}-1", &OTHER[..32], 0);
+        // More headers than the layer walks through.
+        let others: Vec<_> = (0..30).map(|number| format!("x-{number}: 1")).collect();
+        let many: Vec<_> = others.iter().chain([&valid]).map(String::as_str).collect();
         for has_span in [false, true] {
             for lines in [
                 &[valid.as_str()][..],
+                &many,
                 &[&other, &valid],
                 &[&valid, invalid],
                 &[invalid, &valid],
