@@ -13,7 +13,7 @@ CASES = {
 }
 VARIANTS = {
     "peer": ("NewSentry + SentryHttp + SetRequestId + PropagateRequestId + tag", "#b9b4c4"),
-    "full+default": ("BindTransactionIdLayer, which records and reports as well", "#e8833a"),
+    "full+default": ("BindTransactionIdLayer with capture_failures", "#e8833a"),
     "full": ("the same with .hub(base)", "#c4501b"),
 }
 LEFT, TOP, WIDTH, BAR, GAP = 190, 96, 560, 15, 16
