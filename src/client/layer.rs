@@ -202,8 +202,10 @@ impl<R> InjectTransactionIdLayer<R> {
     ///   decision.
     /// - Without a span, the trace is that of the current scope: the caller's, if the server layer trusts
     ///   the caller, or one of its own. No sampling decision is sent.
-    /// - The Sentry members of the caller's baggage are passed on unchanged. A trace that starts here is
-    ///   described by its ID, the public key, release, environment and organisation.
+    /// - The Sentry members of the caller's baggage are passed on unchanged. Malformed members are left out,
+    ///   and all members if they have more than the [W3C's](https://www.w3.org/TR/baggage/#limits) 8,192
+    ///   bytes. A trace that starts here is described by its ID, the public key, release, environment and
+    ///   organisation.
     /// - A request that has `sentry-trace` or `traceparent` already keeps its headers. Members of `baggage`
     ///   that are there stay.
     #[must_use]
