@@ -224,13 +224,14 @@ fn targets() -> Vec<Target> {
         ratio(instructions, &full_default, 0.31, &peer, 0.0);
     }
     // Most of the cost of a sent transaction is the SDK's, for both variants.
-    for (case, times) in Case::TRANSACTIONS.iter().zip([0.58, 0.35]) {
+    for (case, times) in Case::TRANSACTIONS.iter().zip([0.6, 0.35]) {
         let [full, peer] = [Variant::Full, Variant::Peer]
             .map(|variant| format!("{}, {}", case.name, variant.name()));
         ratio(instructions, &full, times, &peer, 0.0);
     }
-    // Leaves room for a comparison in each poll.
-    ratio(instructions, "16 pending polls, full", 1.02, "16 pending polls, ours+base", 0.0);
+    // Both rows are differences, which vary by some 70 instructions from run to run. A fork of the hub in
+    // each poll would add 15,000.
+    ratio(instructions, "16 pending polls, full", 1.05, "16 pending polls, ours+base", 0.0);
     let mut limit = |unit, row: &str, plus| {
         targets.push(Target { unit, row: row.to_owned(), times: 0.0, of: None, plus });
     };
