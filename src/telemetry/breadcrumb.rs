@@ -5,7 +5,7 @@ use sentry::protocol::{Breadcrumb, Level, Map, Value};
 use crate::scope::record::{Call, Outcome};
 use crate::telemetry::urls::scrub;
 
-/// In the shape of Sentry's own HTTP clients.
+/// The breadcrumb has the shape that Sentry's own HTTP clients use.
 impl From<&Call> for Breadcrumb {
     fn from(call: &Call) -> Self {
         let mut data: Map<String, Value> = Map::new();

@@ -25,7 +25,7 @@ pub(crate) struct CallReport<'a> {
 }
 
 impl CallReport<'_> {
-    /// Reports an answer: its status or, if it is given, its gRPC code.
+    /// Reports an answer by its status or, if `grpc` is given, by its gRPC code.
     pub(crate) fn answered(
         &self,
         status: StatusCode,
@@ -44,7 +44,8 @@ impl CallReport<'_> {
         self.capture(event, &outcome, outcome.clone());
     }
 
-    /// Reports an error, which is `None` where its type, `E`, cannot be read.
+    /// Reports an error. Where the type of the error, `E`, cannot be read, `error` is `None`, and the
+    /// report has the name of the type.
     pub(crate) fn failed<E>(&self, error: Option<&(dyn Error + 'static)>) {
         let Some(error) = error else {
             let ty = type_name::<E>();
@@ -56,8 +57,8 @@ impl CallReport<'_> {
         self.capture(event, text.as_ref().unwrap_or(&root), root.clone());
     }
 
-    /// One issue for each method, host and outcome. The event's title is made of its last exception:
-    /// `POST kitchen.internal: 500 Internal Server Error`.
+    /// Captures `event`. Sentry makes one issue for each method, host and outcome, and the issue's title
+    /// from the last exception: `POST kitchen.internal: 500 Internal Server Error`.
     fn capture(&self, mut event: Event<'static>, text: &str, outcome: String) {
         let url = Url::parse(&self.target.url()).ok();
         let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();

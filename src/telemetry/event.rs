@@ -1,4 +1,4 @@
-//! Completes the events that are captured in a scope, from its record.
+//! Completes the events that are captured in a scope from the record of the scope.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::telemetry::report::hides_a_failure;
 use crate::telemetry::request::{protocol_request, route_name};
 
 impl Slot {
-    /// Fills in the parts of `event` that the record has and the event lacks, unless the event belongs
-    /// to other work.
+    /// Fills in the parts of `event` that the record has and the event lacks. An event whose tag is
+    /// another ID belongs to other work and stays as it is.
     pub(crate) fn complete(&self, event: &mut Event<'static>, options: &ClientOptions) {
         let work @ Work { record, .. } = self.work();
         if work.has_tag_of(event) == Some(false) {
@@ -33,8 +33,8 @@ impl Slot {
         }
     }
 
-    /// Takes note of an event that is captured in the scope under its ID. One that a fork captures
-    /// is not of the request itself, so that it does not stand for the request's failure.
+    /// Notes in the record that an event with the ID of the scope stands for the request's failure. A
+    /// fork has a record of its own: its events count for the request only in the rest of the request.
     pub(crate) fn note(&self, event: &Event<'_>) {
         let work = self.work();
         if work.has_tag_of(event) != Some(true) || !hides_a_failure(event) {
@@ -50,7 +50,7 @@ impl Slot {
 }
 
 impl Work {
-    /// Whether the tag of `event` is the ID of the scope. `None` for an event without the tag.
+    /// Whether the tag of `event` is the ID of the scope; `None` for an event without the tag.
     fn has_tag_of(&self, event: &Event<'_>) -> Option<bool> {
         event.tags.get(TransactionId::TAG).map(|tag| *self.id() == tag.as_str())
     }

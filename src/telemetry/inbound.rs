@@ -23,7 +23,7 @@ pub(crate) enum Answer {
 }
 
 impl TransactionIdScope {
-    /// Reports an answer that is a failure. `peer` is the ID that the answer brought, if another.
+    /// Reports an answer that is a failure. `peer` is the ID in the answer, if it is another valid ID.
     pub(crate) fn report_answer(&self, answer: &Answer, peer: Option<&TransactionId>) {
         let mut event = Event { level: Level::Error, ..Event::default() };
         let outcome = match answer {
@@ -39,17 +39,17 @@ impl TransactionIdScope {
         self.report(event, outcome, |name, outcome| Some(format!("{name} answered {outcome}")));
     }
 
-    /// Reports the error of the inner service. Where its type cannot be read, `error` is `None`, and
-    /// the name of the type has to do.
+    /// Reports the error of the inner service. Where the type of the error, `E`, cannot be read, `error`
+    /// is `None`, and the name of the type has to do.
     pub(crate) fn report_error<E>(&self, error: Option<&(dyn Error + 'static)>) {
         let (mut event, root) = error.map_or_else(opaque_error::<E>, event_from);
         set_mechanism(&mut event, SERVER_MECHANISM);
         self.report(event, root, |_, _| None);
     }
 
-    /// One issue for each route and outcome, whatever IDs the events carry. Without a route, one for
-    /// each method and outcome: a client can invent paths, also those of gRPC, and must not be able to
-    /// create issues.
+    /// Captures `event`, unless the failure is reported already. Sentry makes one issue for each route
+    /// and outcome, whatever IDs the events carry. Without a route, it makes one for each method and
+    /// outcome: a client can invent paths, also gRPC paths, and must not be able to create issues.
     fn report(
         &self,
         mut event: Event<'static>,
@@ -63,7 +63,7 @@ impl TransactionIdScope {
         }
         let name = full_name(request);
         event.message = message(&name, &outcome);
-        // A span that is still active speaks for itself.
+        // The SDK adds the trace of a span that is still active.
         if let Some(trace) = record.span.get()
             && span_of(hub).is_none()
         {
@@ -74,10 +74,10 @@ impl TransactionIdScope {
         let sends_pii = hub.client().is_some_and(|client| client.options().send_default_pii);
         let request = protocol_request(request, sends_pii);
         let id = work.id().clone();
-        // The clones in there are made once: a processor may run often, and this one does not.
+        // The closure clones, since a processor may run often. This processor runs once.
         self.run(|| {
             capture(hub, event, grouping, move |event| {
-                // Under the ID that was echoed, whatever a handler calls by the name of the tag.
+                // The tag is the ID that was echoed, even if a handler set a tag of this name.
                 event.tags.insert(TransactionId::TAG.to_owned(), id.to_string());
                 event.request.get_or_insert_with(|| request.clone());
                 event.transaction.get_or_insert_with(|| name.clone());

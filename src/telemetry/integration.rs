@@ -1,4 +1,4 @@
-//! What Sentry has no tag for: logs, metrics, and where an ID came from.
+//! The integration: sets the ID on logs and metrics, which have no tags, and completes events.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ impl Integration for TransactionIdIntegration {
     }
 }
 
-/// Has the user's own callback decide on `item`, if there is one.
+/// Passes `item` through the user's own callback, if there is one.
 fn pass_on<T>(own: Option<&(dyn Fn(T) -> Option<T> + Send + Sync)>, item: T) -> Option<T> {
     match own {
         Some(own) => own(item),

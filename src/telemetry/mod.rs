@@ -1,4 +1,5 @@
-//! Runs only when something is captured: renders records onto events, and reports failures.
+//! Renders records onto events, reports failures, and traces and measures requests. A record is rendered
+//! only when something is captured.
 
 mod breadcrumb;
 pub(crate) mod call;

@@ -1,4 +1,4 @@
-//! Measures a request as a performance transaction of Sentry's.
+//! Measures a request as one of Sentry's performance transactions.
 
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -17,7 +17,7 @@ const OP: &str = "http.server";
 
 impl TransactionIdScope {
     /// Starts the performance transaction of the recorded request, and makes it the active span of
-    /// the scope's hub. Does nothing where the client makes no transactions.
+    /// the scope's hub. Does nothing if the client makes no transactions.
     pub(crate) fn start_performance(&mut self) {
         let work = self.work();
         let (Some(hub), Some(request)) = (&work.hub, &work.record.request) else { return };
@@ -33,7 +33,7 @@ impl TransactionIdScope {
         hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));
         let is_sampled = is_sampled(&transaction);
         if is_sampled {
-            // Now, so that events name it as well.
+            // The origin is set at the start, so that events name it as well.
             transaction.set_origin("auto.http.tower");
         }
         self.work_mut().performance =
@@ -41,8 +41,8 @@ impl TransactionIdScope {
     }
 }
 
-/// Whether a transaction is going to be sent. The deprecated method cannot distinguish a deferred
-/// decision from a negative one, which makes no difference here.
+/// Whether a transaction is going to be sent. The deprecated method returns the same for a deferred
+/// decision as for a negative one. Here the difference does not matter.
 #[allow(deprecated)]
 fn is_sampled(transaction: &Transaction) -> bool {
     transaction.is_sampled()
@@ -69,7 +69,7 @@ impl Performance {
         }
     }
 
-    /// A status that a handler set is kept.
+    /// Sets `status`, unless a handler has set a status.
     fn set_status(&self, status: SpanStatus) {
         if self.transaction.get_status().is_none() {
             self.transaction.set_status(status);
@@ -89,7 +89,7 @@ impl Performance {
         self.end();
     }
 
-    /// Sends the transaction. Without an end before this, a handler panicked or the client left.
+    /// Finishes the transaction. If no end was noted before, a handler panicked or the client left.
     pub(crate) fn finish(self, record: &Record, sends_pii: bool) {
         let Self { transaction, is_sampled, ended } = self;
         if !is_sampled {
@@ -101,7 +101,7 @@ impl Performance {
         if let Some(ended) = ended.into_inner() {
             transaction.finish_with_timestamp(ended);
         } else {
-            // A panic drops the request as well, here while the thread unwinds.
+            // A panic also drops the request, and does so while the thread unwinds.
             let panics = std::thread::panicking();
             transaction.set_status(if panics {
                 SpanStatus::InternalError

@@ -1,4 +1,4 @@
-//! What the events of both layers have in common.
+//! The parts that the events of both layers have in common.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -13,15 +13,15 @@ use crate::TransactionId;
 use crate::header::IdHeader;
 use crate::telemetry::urls::scrub;
 
-/// The tag of another valid ID that a response brought back.
+/// The tag for another valid ID in a response.
 pub(crate) const PEER_TAG: &str = "peer_transaction_id";
 
-/// The mechanisms of the events of both layers, named as Sentry names those of its own.
+/// The mechanisms of the events of both layers, named as Sentry names its own mechanisms.
 pub(crate) const CLIENT_MECHANISM: &str = "auto.http.client.tower";
 pub(crate) const SERVER_MECHANISM: &str = "auto.http.tower";
 
-/// Whether `event`, seen in a request, stands for its failure: an error or worse, unless it only
-/// reports that a call to another service failed, which the request may have survived.
+/// Whether `event`, captured in a request, stands for the failure of the request. An event of level
+/// error or fatal does, unless the event reports a failed call: the request may have survived the call.
 pub(crate) fn hides_a_failure(event: &Event<'_>) -> bool {
     let is_of_a_client = |exception: &Exception| {
         exception.mechanism.as_ref().is_some_and(|mechanism| mechanism.ty == CLIENT_MECHANISM)
@@ -29,8 +29,8 @@ pub(crate) fn hides_a_failure(event: &Event<'_>) -> bool {
     event.level >= Level::Error && !event.exception.iter().any(is_of_a_client)
 }
 
-/// The event of `error` and its sources, without the secrets of URLs that they may quote; and the
-/// type of its root, which distinguishes one kind of trouble from another.
+/// Returns the event of `error` and its sources, without the secrets in the URLs that they quote, and
+/// the type of the root error, which distinguishes one kind of trouble from another.
 pub(crate) fn event_from(error: &(dyn Error + 'static)) -> (Event<'static>, String) {
     let mut event = sentry::event_from_error(error);
     for exception in &mut event.exception {
@@ -41,7 +41,7 @@ pub(crate) fn event_from(error: &(dyn Error + 'static)) -> (Event<'static>, Stri
     (event, root.unwrap_or_default())
 }
 
-/// The event of an error whose type, `E`, cannot be read, and the name of that type.
+/// Returns the event of an error whose type, `E`, cannot be read, and the name of the type.
 pub(crate) fn opaque_error<E>() -> (Event<'static>, String) {
     let ty = std::any::type_name::<E>().to_owned();
     let exception = Exception { ty: ty.clone(), ..Exception::default() };
@@ -49,7 +49,7 @@ pub(crate) fn opaque_error<E>() -> (Event<'static>, String) {
     (Event { exception, level: Level::Error, ..Event::default() }, ty)
 }
 
-/// A valid ID in a response that differs from `ours`.
+/// Returns the ID in the headers of a response, if it is valid and differs from `ours`.
 pub(crate) fn peer_id(
     headers: &HeaderMap,
     header: &IdHeader,
@@ -58,8 +58,8 @@ pub(crate) fn peer_id(
     header.read(headers).id?.ok().filter(|peer| Some(peer) != ours)
 }
 
-/// Says how the error of `event`, if it has one, came about. Handled: whoever called has the error,
-/// and the release is not to count it as a crash.
+/// Sets the mechanism of the last exception of `event`, if there is one. The error counts as handled:
+/// the caller has the error, and Sentry must not count a crash of the release.
 pub(crate) fn set_mechanism(event: &mut Event<'_>, ty: &str) {
     if let Some(exception) = event.exception.values.last_mut() {
         let handled = Some(true);
@@ -68,8 +68,8 @@ pub(crate) fn set_mechanism(event: &mut Event<'_>, ty: &str) {
     }
 }
 
-/// The name of a method in span names and in what Sentry groups by. A caller can invent methods, so all
-/// others have one name, as in OpenTelemetry's conventions for HTTP (`http.request.method`).
+/// Returns the name of a method for span names and fingerprints. A caller can invent methods, so all
+/// unknown methods have one name, as in OpenTelemetry's conventions for HTTP (`http.request.method`).
 pub(crate) fn known_method(method: &Method) -> &str {
     match method.as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE"
@@ -78,15 +78,15 @@ pub(crate) fn known_method(method: &Method) -> &str {
     }
 }
 
-/// What Sentry groups by, in place of texts that hold IDs.
+/// The texts by which Sentry groups events, in place of texts that hold IDs.
 pub(crate) type Fingerprint = Cow<'static, [Cow<'static, str>]>;
 
 pub(crate) fn fingerprint(parts: [String; 3]) -> Fingerprint {
     Cow::Owned(parts.map(Cow::Owned).into())
 }
 
-/// Captures `event` on a fork of `hub` whose scope has had its say before `complete` has: whoever
-/// set something on it knows better.
+/// Captures `event` on a fork of `hub`. The scope of the hub is applied before `complete` runs, so that
+/// `complete` sees the values that the user has set.
 pub(crate) fn capture(
     hub: &Arc<Hub>,
     mut event: Event<'static>,

@@ -11,7 +11,8 @@ use crate::telemetry::urls::without_secrets;
 
 const FILTERED: &str = "[Filtered]";
 
-/// The request as an event shows it. Only with `sends_pii` does it have the query and all headers.
+/// Returns the request as an event shows it: with all recorded headers, and with the query only if
+/// `sends_pii` is set.
 pub(crate) fn protocol_request(request: &RequestRecord, sends_pii: bool) -> Request {
     Request {
         method: Some(request.method.as_str().to_owned()),
@@ -21,12 +22,12 @@ pub(crate) fn protocol_request(request: &RequestRecord, sends_pii: bool) -> Requ
     }
 }
 
-/// The method and the route, if it is known: the name of a transaction.
+/// Returns the method and the route, which name a transaction; `None` where the route is not known.
 pub(crate) fn route_name(request: &RequestRecord) -> Option<String> {
     route(request).map(|route| [known_method(&request.method), " ", route].concat())
 }
 
-/// The method and the route; where the route is not known, the path.
+/// Returns the method and the route or, where the route is not known, the method and the path.
 pub(crate) fn full_name(request: &RequestRecord) -> String {
     let place = route(request).unwrap_or(request.uri.path());
     [known_method(&request.method), " ", place].concat()
@@ -42,7 +43,8 @@ fn route(request: &RequestRecord) -> Option<&str> {
     request.route.as_ref().map(|never| match *never {})
 }
 
-/// The URL as far as the request names it. Behind a proxy the scheme is a guess.
+/// Returns the URL; `None` where the request names no host. A scheme that the request does not name is
+/// taken to be `http`, which is a guess behind a proxy.
 fn url(request: &RequestRecord, with_query: bool) -> Option<Url> {
     let authority = match request.uri.authority() {
         Some(authority) => authority.as_str(),
@@ -72,7 +74,7 @@ fn headers(headers: &RecordedHeaders) -> Map<String, String> {
     };
     match headers {
         RecordedHeaders::Few(values) => {
-            // One by one: to collect a map takes a vector and a sort.
+            // The headers are inserted one by one: collecting them would take a vector and a sort.
             let mut headers = Map::new();
             for (name, value) in RecordedHeaders::NAMES.iter().zip(values) {
                 let Some(value) = value else { continue };
@@ -99,7 +101,7 @@ fn headers(headers: &RecordedHeaders) -> Map<String, String> {
 }
 
 impl Target {
-    /// The URL of an outbound call without its secrets; the path alone where the host is not known.
+    /// Returns the URL of an outbound call without its secrets, or only the path if the host is not known.
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Uri(uri) => {

@@ -1,9 +1,9 @@
-//! The status of a span, by the answer that it came to.
+//! Maps the status of an answer to the status of a span.
 
 use http::StatusCode;
 use sentry::protocol::SpanStatus;
 
-/// As in OpenTelemetry's and Sentry's conventions for HTTP.
+/// Maps an HTTP status as OpenTelemetry's and Sentry's conventions for HTTP do.
 pub(crate) fn http_status(status: StatusCode) -> SpanStatus {
     match status.as_u16() {
         401 => SpanStatus::Unauthenticated,
@@ -21,7 +21,7 @@ pub(crate) fn http_status(status: StatusCode) -> SpanStatus {
     }
 }
 
-/// Sentry's statuses of spans are those of gRPC.
+/// Maps a gRPC code to a span status. Sentry has a span status for each code of gRPC.
 pub(crate) fn grpc_status(code: i32) -> SpanStatus {
     match code {
         0 => SpanStatus::Ok,

@@ -23,7 +23,8 @@ pub(crate) static SENTRY_TRACE: HeaderName = HeaderName::from_static("sentry-tra
 pub(crate) static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 impl Work {
-    /// The trace of the work: that of a caller that is trusted, or one of its own.
+    /// Returns the trace of the work: the trace of a trusted caller, if `client` continues it, or a new
+    /// trace.
     pub(crate) fn trace(&self, client: Option<&Client>) -> Trace {
         **self.record.trace.get_or_init(|| {
             let request = self.record.request.as_ref();
@@ -37,7 +38,8 @@ impl Work {
         })
     }
 
-    /// Puts `event` into the trace of the work, unless it has a trace of its own.
+    /// Puts an event that is in a fallback trace into the trace of the work. An event with a trace of its
+    /// own stays as it is.
     pub(crate) fn complete_trace(&self, event: &mut Event<'static>) {
         if let Some(Context::Trace(trace)) = event.contexts.get(TRACE)
             && self.is_fallback(trace.trace_id)
@@ -49,13 +51,13 @@ impl Work {
         }
     }
 
-    /// The trace of a log line or a metric that is in `trace_id`, if it is to have another.
+    /// Returns the trace of the work, for a log line or a metric, if `trace_id` is a fallback trace.
     pub(crate) fn replace_fallback(&self, trace_id: TraceId) -> Option<TraceId> {
         self.is_fallback(trace_id).then(|| self.trace(self.client().as_deref()).trace_id)
     }
 
-    /// Whether everything that has no trace of its own is in the trace with this ID: on the hub of the
-    /// scope, or on that of the process.
+    /// Whether `trace_id` is a fallback trace: the trace of everything that has no trace of its own on the
+    /// hub of the scope or on the main hub of the process.
     fn is_fallback(&self, trace_id: TraceId) -> bool {
         let Some(hub) = &self.hub else { return false };
         if self.options.fallback_trace == Some(trace_id) {
@@ -72,8 +74,8 @@ impl Work {
         self.hub.as_ref()?.client()
     }
 
-    /// The members of `baggage` that describe the trace with `trace_id`. Those of a caller are passed
-    /// on unchanged, and to the trace of a caller that sent none, none are added.
+    /// Returns the members of `baggage` that describe the trace with `trace_id`. A caller's members are
+    /// passed on unchanged. If the trace is a caller's and the caller sent no members, none are added.
     fn baggage(&self, trace_id: TraceId, client: &Client) -> Option<String> {
         let request = self.record.request.as_ref();
         let incoming = request.and_then(|request| request.incoming_trace.as_deref());
@@ -93,8 +95,9 @@ pub(crate) struct OutboundTrace {
 }
 
 impl OutboundTrace {
-    /// The trace of `span`; without one, that of the current scope, with no sampling decision. `None`
-    /// where there is neither: the trace of the process would tie strangers together.
+    /// Returns the trace of `span` or, without a span, the trace of the current scope, without a sampling
+    /// decision. Returns `None` without a span and a scope, since the trace of the process would tie
+    /// strangers together, and without a client.
     pub(crate) fn of(span: Option<&Span>) -> Option<Self> {
         let slot = current_slot();
         let work = slot.as_deref().map(Slot::work);
@@ -115,8 +118,8 @@ impl OutboundTrace {
         Some(Self { sentry_trace, baggage })
     }
 
-    /// Adds the headers, unless the caller continues a trace by itself. Members of `baggage` that are
-    /// there stay, and if one is Sentry's, none is added.
+    /// Adds the headers, unless the request has a `sentry-trace` or a `traceparent`. Members of `baggage`
+    /// that the request has stay. If one of them is Sentry's, no member is added.
     pub(crate) fn set(self, headers: &mut HeaderMap) {
         if headers.contains_key(&SENTRY_TRACE) || headers.contains_key("traceparent") {
             return;
@@ -141,7 +144,8 @@ fn current_hub() -> Option<Arc<Hub>> {
 }
 
 impl IncomingTrace {
-    /// The headers as Sentry's SDK takes them, without those that are malformed in spite of the SDK.
+    /// Returns the lines of the headers for Sentry's SDK, without the malformed lines of `sentry-trace`
+    /// that the SDK would accept.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let sentry_trace = self.sentry_trace.iter().filter_map(|line| line.to_str().ok());
         let sentry_trace = sentry_trace.filter(|line| !names_nothing(line));
@@ -150,8 +154,8 @@ impl IncomingTrace {
         sentry_trace.chain(baggage.map(|line| (BAGGAGE.as_str(), line)))
     }
 
-    /// The next step of the trace, if `client` continues it. Of several lines of `sentry-trace`, the
-    /// last valid one counts, as for Sentry's SDK.
+    /// Returns the next step of the trace, if `client` continues the trace. The last valid line of
+    /// `sentry-trace` counts, as in Sentry's SDK.
     fn next(&self, client: &Client) -> Option<Trace> {
         if !self.may_be_continued(client.options()) {
             return None;
@@ -167,9 +171,9 @@ impl IncomingTrace {
         })
     }
 
-    /// Sentry's members of the baggage, byte for byte. Those of other vendors are not ours to send.
-    /// A malformed member counts as absent, and so do all members that are longer than
-    /// [`MAX_BAGGAGE`] together.
+    /// Returns Sentry's members of the baggage, byte for byte. The members of other vendors are not ours
+    /// to send. A malformed member counts as absent. If the members together are longer than
+    /// [`MAX_BAGGAGE`], all of them count as absent.
     fn sentry_members(&self) -> Option<String> {
         let members = self.members().map(str::trim);
         let members: Vec<&str> =
@@ -183,9 +187,9 @@ impl IncomingTrace {
         lines.flat_map(|line| line.split(','))
     }
 
-    /// Decides as the SDK does when it starts a transaction, by
-    /// [`ClientOptions::strict_trace_continuation`]. To start one for its answer alone would call the
-    /// user's `traces_sampler`.
+    /// Whether the SDK would continue the trace, by [`ClientOptions::strict_trace_continuation`]. The SDK
+    /// decides only when it starts a transaction, and a transaction that is started just for the decision
+    /// would call the user's `traces_sampler`.
     fn may_be_continued(&self, options: &ClientOptions) -> bool {
         let entries = self.members().filter_map(|member| member.split_once('='));
         let named = entries.filter(|(key, _)| key.trim() == "sentry-org_id");
@@ -200,14 +204,14 @@ impl IncomingTrace {
     }
 }
 
-/// Whether a `sentry-trace` has a trace or a span of zeros only. The SDK continues such a trace, and
-/// Sentry replaces its ID.
+/// Whether the trace ID or the span ID of a `sentry-trace` consists of zeros only. The SDK continues such
+/// a trace, and Sentry replaces the ID.
 fn names_nothing(sentry_trace: &str) -> bool {
     let is_nil = |id: &str| id.bytes().all(|digit| digit == b'0');
     sentry_trace.trim().split('-').take(2).any(is_nil)
 }
 
-/// The longest baggage in bytes that everybody has to pass on
+/// The length in bytes of the longest baggage that every service has to pass on
 /// ([W3C Baggage, limits](https://www.w3.org/TR/baggage/#limits)).
 const MAX_BAGGAGE: usize = 8192;
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use sentry::protocol::Url;
 
-/// The length of the longest authority that is kept: that of a domain name and a port.
+/// The length in bytes of the longest authority that is kept: the longest domain name with a port.
 const KEPT_AUTHORITY: usize = 259;
 
 /// The URL of a host, without a path.
@@ -15,12 +15,12 @@ struct Origin {
 }
 
 thread_local! {
-    /// The origin that was parsed last. The requests of a server name few hosts, and to parse one takes
-    /// longer than all the rest of a rendered request.
+    /// The origin that was parsed last. It is kept because the requests of a server name few hosts, and
+    /// parsing an origin takes longer than rendering all the rest of a request.
     static LAST_ORIGIN: RefCell<Option<Origin>> = const { RefCell::new(None) };
 }
 
-/// The URL of these parts, without user and password; `None` where it names no host.
+/// Returns the URL of these parts, without user and password; `None` where the URL names no host.
 pub(crate) fn url_at(
     scheme: &str,
     authority: &str,
@@ -36,7 +36,7 @@ pub(crate) fn url_at(
 }
 
 fn kept_origin(scheme: &str, authority: &str) -> Option<Url> {
-    // While a thread ends, the origin may be gone.
+    // While a thread ends, the thread-local may be gone.
     let kept = LAST_ORIGIN.try_with(|last| {
         let last = last.borrow();
         let same = |last: &&Origin| last.authority == authority && last.scheme == scheme;
@@ -47,10 +47,10 @@ fn kept_origin(scheme: &str, authority: &str) -> Option<Url> {
 
 fn parsed_origin(scheme: &str, authority: &str) -> Option<Url> {
     let url = [scheme, "://", authority].concat().parse().ok()?;
-    // An authority out of a header may be followed by anything.
+    // The authority may come from a header, where anything may follow it.
     let mut url = without_secrets(url)?;
     url.set_path("");
-    // One with a password is not kept beyond its request.
+    // An authority with a user or a password is not kept after the request.
     if authority.len() <= KEPT_AUTHORITY && !authority.contains('@') {
         let (scheme, authority) = (scheme.to_owned(), authority.to_owned());
         let origin = Origin { scheme, authority, url: url.clone() };
@@ -59,30 +59,29 @@ fn parsed_origin(scheme: &str, authority: &str) -> Option<Url> {
     Some(url)
 }
 
-/// Without user, password, query and fragment; `None` where it names no host.
+/// Removes user, password, query and fragment. Returns `None` where the URL names no host.
 pub(crate) fn without_secrets(url: Url) -> Option<Url> {
     without_user(url).map(without_query)
 }
 
-/// Without user and password; `None` where it names no host.
+/// Removes user and password. Returns `None` where the URL names no host.
 pub(crate) fn without_user(mut url: Url) -> Option<Url> {
     url.set_username("").ok()?;
     url.set_password(None).ok()?;
     Some(url)
 }
 
-/// Without query and fragment.
+/// Removes query and fragment.
 pub(crate) fn without_query(mut url: Url) -> Url {
     url.set_query(None);
     url.set_fragment(None);
     url
 }
 
-/// Takes the secrets out of the URLs in the text of an error, which some clients print in full.
+/// Removes the secrets from the URLs in the text of an error. Some clients print URLs in full.
 ///
-/// A URL may hold brackets and quotes of its own, as `http::Uri` allows. They count as its own, so that
-/// the function removes too much rather than too little; only a closing character at the very end
-/// stays.
+/// `http::Uri` allows brackets and quotes in a URL. They count as parts of the URL, so that the function
+/// removes too much rather than too little. Only the closing characters at the very end of a URL stay.
 pub(crate) fn scrub(text: &str) -> String {
     let mut scrubbed = String::with_capacity(text.len());
     let mut rest = text;
@@ -98,7 +97,7 @@ pub(crate) fn scrub(text: &str) -> String {
             None => scrubbed.push_str("[url]"),
         }
         rest = &rest[before.len() + url.len()..];
-        // What stands at the end is no part of a further URL.
+        // The closing characters are not part of a further URL.
         let closing = rest.len() - rest.trim_start_matches(closes_text).len();
         scrubbed.push_str(&rest[..closing]);
         rest = &rest[closing..];
