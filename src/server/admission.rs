@@ -28,7 +28,7 @@ pub(crate) struct Config {
     pub(crate) base: Option<Arc<BaseHub>>,
     pub(crate) failures: Option<Failures>,
     pub(crate) records_request: bool,
-    /// Whether a performance transaction is made of each request.
+    /// Whether the layer measures each request as a performance transaction.
     pub(crate) measures: bool,
     #[cfg(feature = "tracing")]
     pub(crate) make_span: Option<Arc<MakeSpan>>,
@@ -59,18 +59,18 @@ impl Default for Config {
 /// The decision on the ID of a request.
 #[derive(Default)]
 pub(crate) struct Admission {
-    /// Opened for it.
+    /// The scope that the layer opened for the request.
     pub(crate) scope: Option<TransactionIdScope>,
-    /// The ID of the scope of an outer layer that the request is in already. In a box: that is
-    /// seldom, and the future moves often.
+    /// The ID of an outer layer's scope, if the request is in that scope already. A box keeps the future
+    /// small, since the future moves often and such an ID is rare.
     pub(crate) kept: Option<Box<TransactionId>>,
-    /// Why the ID that came in is no ID.
+    /// The reason why the value of the request's header is not a valid ID.
     pub(crate) refused: Option<InvalidTransactionId>,
 }
 
 impl Config {
-    /// Decides on the ID of `request`, leaves it as the one line of its header, and opens its
-    /// scope, unless the request is already in it.
+    /// Decides on the ID of `request` and sets the ID as the only line of the header. Opens a scope for
+    /// the request, unless an outer layer has opened a scope of the same ID and header.
     pub(crate) fn admit<B>(
         &self,
         request: &mut Request<B>,
@@ -109,7 +109,7 @@ impl Config {
         Admission { scope: Some(scope), refused, ..Admission::default() }
     }
 
-    /// Opens the scope of `request` and records the request, where that may be of use.
+    /// Opens the scope of `request`. Records the request if an event or a trace may need the record.
     fn open<B>(
         &self,
         id: TransactionId,
@@ -118,7 +118,7 @@ impl Config {
         origin: Origin,
         upstream: Option<TransactionId>,
     ) -> TransactionIdScope {
-        // The record has the trace of the caller, which the events of the request and its calls are in.
+        // The record holds the caller's trace, which the events and calls of the request belong to.
         let records = LazyCell::new(|| {
             self.records_request
                 || self.measures
@@ -150,7 +150,7 @@ impl Config {
         scope
     }
 
-    /// The look that the request of `scope` needs.
+    /// Returns the look that the request of `scope` needs. For most requests, the look does nothing.
     #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self))]
     pub(crate) fn look_around(&self, scope: Option<&TransactionIdScope>) -> LookAround {
         #[cfg(feature = "tracing")]
@@ -167,10 +167,10 @@ impl Config {
     }
 }
 
-/// A look, at the first poll of a request, for another layer of Sentry's around this one.
+/// Looks for another Sentry layer around this one, at the first poll of a request.
 #[derive(Default)]
 pub(crate) struct LookAround {
-    // `None` for all but the first requests of a layer.
+    // `None` when the layer no longer looks, which is after its first few requests.
     #[cfg(feature = "tracing")]
     notices: Option<Arc<Notices>>,
 }
@@ -186,8 +186,8 @@ impl LookAround {
     }
 }
 
-/// Logs a refusal: at debug level, since any client can cause it, and without the value, which is
-/// the client's.
+/// Logs that an ID was refused. The level is debug, since any client can cause a refusal. The log line
+/// leaves out the value, since the client chose the value.
 #[cold]
 pub(crate) fn log_refusal(why: InvalidTransactionId) {
     #[cfg(feature = "tracing")]

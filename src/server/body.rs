@@ -16,16 +16,16 @@ use crate::telemetry::inbound::Answer;
 
 pin_project! {
     /// Polls, and drops, the response body of [`BindTransactionId`](crate::BindTransactionId) in the
-    /// scope of its request. Its length, its end and its trailers are those of the inner body.
+    /// scope of its request. Passes on the length, the end and the trailers of the inner body.
     pub struct ResponseBody<B> {
         #[pin]
         inner: InScope<B>,
-        // For a gRPC response whose outcome its trailers have yet to name.
+        // The rules for a gRPC response whose trailers will name its outcome.
         failures: Option<Failures>,
         is_unshared: bool,
-        // Whether the frames matter: to a report, or to a performance transaction.
+        // Whether a report or a performance transaction needs to see the frames.
         is_watched: bool,
-        // Where the end of the body is that of a performance transaction.
+        // Set if the end of the body ends a performance transaction.
         measured: Option<Measured>,
     }
 }
@@ -99,7 +99,7 @@ impl<B: Body> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         let is_end = self.inner.is_end_stream();
-        // A server asks this of a body that it is not going to poll.
+        // If a body is at its end, a server calls this method and does not poll the body.
         if is_end
             && self.measured.is_some()
             && let Some(performance) = self.inner.work().and_then(|work| work.performance.as_ref())
@@ -116,9 +116,9 @@ impl<B: Body> Body for ResponseBody<B> {
 
 type FrameOrEnd<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
 
-/// The part of a body that a server has yet to take.
+/// Counts the bytes of a body that the server has not taken yet.
 pub(crate) struct Measured {
-    /// In bytes, if the head of the response names it.
+    /// The remaining bytes, if the head of the response names the length.
     remaining: Option<u64>,
 }
 
@@ -128,7 +128,7 @@ impl Measured {
         Self { remaining: length.and_then(|length| length.parse().ok()) }
     }
 
-    /// Whether `data` is the last of the body.
+    /// Counts `data`, and returns whether `data` is the last of the body.
     fn ends_with(&mut self, data: &impl Buf) -> bool {
         let Some(remaining) = &mut self.remaining else { return false };
         *remaining = remaining.saturating_sub(data.remaining() as u64);
@@ -136,12 +136,12 @@ impl Measured {
     }
 }
 
-/// Takes note of the end of the body, and of the status in its trailers, for the performance
-/// transaction and for the report of the request. After the trailers, and after the last byte of a
-/// known length, servers drop a body without a further poll.
+/// Passes the end of the body and the status in its trailers to the performance transaction and to the
+/// report of the request. After the trailers, and after the last byte of a known length, servers drop a
+/// body without a further poll.
 ///
-/// The frame is moved in and out: a reference to it would have each frame of a body that is not watched
-/// copied once more.
+/// The function takes the frame and returns it. With a reference to the frame, each frame of an unwatched
+/// body would be copied once more.
 #[cold]
 fn watch<B: Body>(
     body: Pin<&InScope<B>>,

@@ -26,15 +26,15 @@ use crate::{RequestHead, TransactionId};
 /// let layer = BindTransactionIdLayer::new().make_id(from_the_shop);
 /// ```
 ///
-/// Several threads may generate at the same time. A generator of tower-http, which may have a state of
-/// its own, plugs in through `BindTransactionIdLayer::make_request_id` (feature `tower-http`).
+/// Several threads may call a generator at the same time. A generator of tower-http may have a state of
+/// its own: pass it to `BindTransactionIdLayer::make_request_id` (feature `tower-http`).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` makes no transaction IDs",
     note = "a closure does: `|request: RequestHead<'_>| -> Option<TransactionId>`",
     note = "for a `MakeRequestId` of tower-http 0.7 call `make_request_id`, with the feature `tower-http`"
 )]
 pub trait MakeTransactionId: Send + Sync + 'static {
-    /// Generates the ID for `request`; `None` leaves it to [`TransactionId::generate`].
+    /// Generates the ID for `request`. If `None` is returned, [`TransactionId::generate`] makes the ID.
     fn make(&self, request: RequestHead<'_>) -> Option<TransactionId>;
 }
 
@@ -52,9 +52,9 @@ where
 pub(crate) enum Generator {
     #[default]
     Random,
-    /// One for all services of a layer.
+    /// All services of a layer share one generator.
     Shared(Arc<dyn MakeTransactionId>),
-    /// One for each service, as tower-http has it.
+    /// Each service has its own generator, as in tower-http.
     #[cfg(feature = "tower-http")]
     PerService(Box<dyn MakePerService>),
 }
@@ -82,8 +82,8 @@ impl Clone for Generator {
     }
 }
 
-/// Shows `look` the request without its body. A `MakeRequestId` takes a request with a body of any
-/// type, but a trait object can name only one.
+/// Calls `look` with the request without its body. A `MakeRequestId` takes a request with a body of any
+/// type, but a trait object can name only one body type.
 #[cfg(feature = "tower-http")]
 fn with_head<B, R>(request: &mut Request<B>, look: impl FnOnce(&Request<()>) -> R) -> R {
     let mut head = Request::new(());

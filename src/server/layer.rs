@@ -41,19 +41,20 @@ use crate::server::trust::Trust;
 ///
 /// # The way of a request
 ///
-/// 1. The layer reads the header. It keeps an ID that is valid and [trusted](Self::trust), and else
-///    [generates](Self::make_id) one. It never refuses a request.
+/// 1. The layer reads the header. It keeps an ID that is valid and [trusted](Self::trust), and otherwise
+///    [generates](Self::make_id) an ID. It never refuses a request.
 /// 2. It sets the request's header to the ID, so that a proxy inside passes the ID on.
-/// 3. It opens a [`TransactionIdScope`](crate::TransactionIdScope), and calls the inner service in it. The
-///    future and the response's body are polled in it, and dropped in it.
+/// 3. It opens a [`TransactionIdScope`](crate::TransactionIdScope), and calls the inner service in the
+///    scope. The future and the response's body are polled and dropped in the scope.
 /// 4. It sets the response's header to the ID, on every status, in place of any value of the inner service.
 ///
 /// # Nested layers
 ///
-/// - A request is bound already if its header holds the ID of the scope that the thread is in. The layer
-///   then keeps this ID, whether it trusts the caller or not, and opens no scope.
-/// - If a layer between the two moves the request to another task (`Buffer`), the inner one decides by its
-///   own trust, and the echo of the outer one wins.
+/// - A request is bound already if its header holds the ID of the current scope, and a layer with the same
+///   header name opened this scope. The layer then keeps the ID, whether it trusts the caller or not, and
+///   opens no scope.
+/// - If a layer between the two moves the request to another task (`Buffer`), the inner layer decides by
+///   its own trust, and the response carries the ID of the outer layer.
 /// - Layers with different header names are independent of each other, even if a caller sends the same
 ///   value in both.
 pub struct BindTransactionIdLayer<R = OpaqueErrors> {
@@ -134,8 +135,8 @@ impl<R> BindTransactionIdLayer<R> {
         self
     }
 
-    /// Starts each request from the client and the scope that `hub` has **now**, in place of those that
-    /// the current hub has when the request arrives.
+    /// Starts each request from the client and the scope that `hub` has **now**, in place of the
+    /// client and the scope that the current hub has when the request arrives.
     ///
     /// - Requests are isolated better: nothing that ran on a worker thread outside any request can leak in.
     /// - Requests are faster.
@@ -155,7 +156,8 @@ impl<R> BindTransactionIdLayer<R> {
     /// ```
     #[must_use]
     pub fn hub(mut self, hub: impl AsRef<Hub>) -> Self {
-        // A client without a DSN is an operator's choice; none at all mostly means `init` came later.
+        // An operator may choose a client without a DSN. A hub without a client mostly means that `init`
+        // is called later.
         #[cfg(feature = "tracing")]
         if hub.as_ref().client().is_none() {
             tracing::warn!(
@@ -205,11 +207,11 @@ impl<R> BindTransactionIdLayer<R> {
     ///   processor or `before_send` discards. Without the integration such an event stands for the failure,
     ///   and no event is left: lower its level to silence it.
     ///
-    /// Of nested layers the outermost one reports. A level that is set on the scope is the report's, too.
+    /// If layers are nested, the outermost layer reports. If the scope sets a level, the report has it.
     ///
     /// tower-http's `TraceLayer` logs each 5xx as an error. If sentry-tracing sends errors to Sentry, that
-    /// event stands for the failure. `TraceLayer::on_failure(())` silences it, and this report is made, which
-    /// names route and status.
+    /// event stands for the failure. `TraceLayer::on_failure(())` silences it. The layer then makes its own
+    /// report, which names route and status.
     ///
     /// # Grouping
     ///
@@ -221,8 +223,8 @@ impl<R> BindTransactionIdLayer<R> {
     /// # Trace
     ///
     /// The report is in the trace of the span that the request was handled in. Without a span it is in the
-    /// trace of the request: that of a [trusted](Self::trust) caller, or one of its own. It is captured on a
-    /// fork of the hub, which has a `last_event_id` of its own.
+    /// trace of the request: the trace of a [trusted](Self::trust) caller, or its own trace. A fork of the
+    /// hub, with a `last_event_id` of its own, captures the report.
     #[must_use]
     pub fn capture_failures(mut self, failures: Failures) -> Self {
         self.config().failures = Some(failures);
@@ -267,8 +269,8 @@ impl<R> BindTransactionIdLayer<R> {
     /// - has the tag `transaction_id`, the request, the status and `http.response.status_code`;
     /// - ends when the response's body ends, breaks off or is dropped, with the status `cancelled` if the
     ///   client leaves before that. A gRPC status in the trailers counts;
-    /// - has a span that is active on the hub of the request until the last drop, so that the spans of
-    ///   sentry-tracing, those of the client layer and events hang below it.
+    /// - has a span that is active on the hub of the request until the last drop, so that events and
+    ///   the spans of sentry-tracing and of the client layer hang below it.
     ///
     /// Do not combine it with `SentryHttpLayer::enable_transaction`, which makes a second transaction.
     #[must_use]
@@ -280,7 +282,7 @@ impl<R> BindTransactionIdLayer<R> {
     /// Handles each request in a span that `make_span` makes, so that its log lines show the ID.
     ///
     /// The handler, the body, drops, forks and closures run in the span, also if `TraceLayer` inside has
-    /// one of its own. The target of the span is your crate, so your filter applies to it.
+    /// its own span. The target of the span is your crate, so your filter applies to it.
     ///
     /// ```
     /// use tower_transaction_id::{BindTransactionIdLayer, RequestHead, TransactionId};

@@ -1,4 +1,4 @@
-//! Says once for each layer, in the log, if the setup around it cannot work as it is meant to.
+//! Logs, once for each layer, that the setup around the layer cannot work as intended.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8};
@@ -9,11 +9,11 @@ use crate::scope::TransactionIdScope;
 use crate::scope::alive::hub_is_alive;
 use crate::scope::hub::span_of;
 
-/// The number of requests that are searched for another layer of Sentry's around this one: such a
-/// look takes a fork of the hub.
+/// The number of requests for which the layer looks for another Sentry layer around it. The number is
+/// small, since each look forks the hub.
 const LOOKS: u8 = 8;
 
-/// What was said already.
+/// Remembers the notices that were logged already.
 #[derive(Default)]
 pub(crate) struct Notices {
     no_client: AtomicBool,
@@ -21,9 +21,9 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
-    /// Looks at a request whose scope was just opened, and not entered yet.
+    /// Checks the scope of a request just after the scope was opened and before it is entered.
     pub(crate) fn look_at(&self, scope: &TransactionIdScope) {
-        // At debug level: to have no client is a choice in tests and on a developer's machine.
+        // The level is debug, since tests and developers' machines often have no client on purpose.
         if scope.hub().is_none()
             && !self.no_client.load(Relaxed)
             && !self.no_client.swap(true, Relaxed)
@@ -35,13 +35,14 @@ impl Notices {
         }
     }
 
-    /// Whether another layer of Sentry's around this one would still be news.
+    /// Returns whether the layer still looks for another Sentry layer around it.
     pub(crate) fn is_looking(&self) -> bool {
         self.looks.load(Relaxed) < LOOKS
     }
 
-    /// Looks around a request that is polled for the first time, before its scope is entered: its own
-    /// hub does not show the span. A layer such as `SentryHttpLayer` has none while the request is made.
+    /// Looks for a span around a request at its first poll. The look comes before the scope is entered,
+    /// since the hub of the scope does not show the span. At the call it would be too early: a layer such
+    /// as `SentryHttpLayer` sets its span at the poll.
     #[cold]
     pub(crate) fn look_around(&self) {
         if !self.is_looking() {

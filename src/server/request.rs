@@ -31,7 +31,7 @@ impl<'a> RequestHead<'a> {
         self.method
     }
 
-    /// Returns the URI, as far as the client sent it: over HTTP/1 mostly a path.
+    /// Returns the URI as the client sent it. Over HTTP/1 the URI is mostly a path alone.
     #[must_use]
     pub fn uri(&self) -> &'a Uri {
         self.uri
@@ -51,7 +51,7 @@ impl<'a> RequestHead<'a> {
 }
 
 impl RequestRecord {
-    /// References to the parts of `request` that an event may show.
+    /// Records references to the parts of `request` that an event may show.
     pub(crate) fn of<B>(
         request: &Request<B>,
         options: RecordOptions,
@@ -79,7 +79,7 @@ impl RequestRecord {
     }
 }
 
-/// The first value of each of [`RecordedHeaders::NAMES`], and whether there is a trace.
+/// Returns the first value of each of [`RecordedHeaders::NAMES`], and whether the headers hold a trace.
 fn few(headers: &HeaderMap) -> ([Option<HeaderValue>; 4], bool) {
     // Up to some twenty headers, a walk through all of them is quicker than five look-ups.
     if headers.keys_len() > 20 {

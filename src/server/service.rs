@@ -113,7 +113,7 @@ where
     }
 }
 
-/// How often a request that waits is searched for the span that it is handled in.
+/// The number of polls after which the layer searches a waiting request for the span that handles it.
 const LOOKS: u8 = 16;
 
 pin_project! {
@@ -123,7 +123,7 @@ pin_project! {
         inner: InScope<F>,
         header: IdHeader,
         is_http2: bool,
-        // Only where there is no scope to ask.
+        // The ID of an outer layer's scope, set only if this layer opened no scope.
         kept: Option<Box<TransactionId>>,
         failures: Option<Failures>,
         errors: R,
@@ -149,9 +149,9 @@ where
         let mut this = self.project();
         this.look_around.once();
         let Poll::Ready((result, scope)) = this.inner.as_mut().poll_with_scope(cx) else {
-            // A layer such as `SentryHttpLayer` takes its span off the scope before there is a
-            // response. A look takes a fork of the hub: not where there can be no span, and not at
-            // each of the polls of a long wait.
+            // The layer looks for the span now, since a layer such as `SentryHttpLayer` takes its span off
+            // the scope before it returns the response. Each look forks the hub. So the layer does not
+            // look if there can be no span, and stops after a few polls of a long wait.
             if *this.looks_left > 0 {
                 *this.looks_left -= 1;
                 this.inner.note_span();
@@ -185,12 +185,12 @@ where
     }
 }
 
-/// Takes note of the head of a response for the performance transaction, if the request has one.
+/// Passes the head of a response to the performance transaction, if the request has one.
 fn measure_head<B>(response: &Response<B>, scope: &TransactionIdScope) -> Option<Measured> {
     let performance = scope.work().performance.as_ref()?;
     let (status, headers) = (response.status(), response.headers());
     performance.answered(status, grpc_answer(headers));
-    // Of such a response, servers send the head alone, and drop the body unseen.
+    // For these responses, servers send the head alone and drop the body without a poll.
     let request = scope.work().record.request.as_ref();
     if request.is_some_and(|request| request.method == Method::HEAD)
         || status == StatusCode::NO_CONTENT
@@ -201,8 +201,8 @@ fn measure_head<B>(response: &Response<B>, scope: &TransactionIdScope) -> Option
     Some(Measured::new(headers))
 }
 
-/// Reports the head of a response where it is a failure. Returns `failures` where the end of the
-/// body has yet to show one.
+/// Reports the response if its head shows a failure. Returns `failures` if the trailers of the body may
+/// still show a failure.
 fn report_head<B>(
     response: &Response<B>,
     failures: Failures,

@@ -23,13 +23,13 @@ enum TrustKind {
 type Decide = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 
 impl Trust {
-    /// Trusts every caller. This is the default, since the purpose is to find what a browser did.
+    /// Trusts every caller. This is the default, so that the ID of a browser's request is found here too.
     #[must_use]
     pub fn always() -> Self {
         Self(TrustKind::Always)
     }
 
-    /// Trusts no caller, for an edge that faces the public. Further inside it would break the chain.
+    /// Trusts no caller, for an edge that faces the public. Behind the edge, it would break the chain.
     #[must_use]
     pub fn never() -> Self {
         Self(TrustKind::Never)
@@ -37,8 +37,9 @@ impl Trust {
 
     /// Trusts a caller if `decide` returns `true` for the request.
     ///
-    /// `decide` is called for each request that brings a valid ID or a `sentry-trace`. It may look at a
-    /// header that your proxy sets, or at an extension such as axum's `ConnectInfo`.
+    /// The layer calls `decide` for each request that brings a valid ID or a `sentry-trace`, unless an
+    /// outer layer has bound the request. `decide` may look at a header that your proxy sets, or at an
+    /// extension such as axum's `ConnectInfo`.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -58,8 +59,8 @@ impl Trust {
         Self(TrustKind::When(Arc::new(decide)))
     }
 
-    /// Whether the caller of `request` is trusted. It is not asked about a request that brings neither
-    /// an ID nor a trace.
+    /// Returns whether the caller of `request` is trusted. Does not call `decide` for a request that brings
+    /// neither a valid ID nor a trace.
     pub(crate) fn accepts<B>(&self, request: &Request<B>, brings_id: bool) -> bool {
         match &self.0 {
             TrustKind::Always => true,
