@@ -23,23 +23,23 @@ pub(crate) struct OutboundCall {
     started: SystemTime,
     method: Method,
     target: Target,
-    /// The scope whose record is to have the call.
+    /// The scope that records the call.
     scope: Option<TransactionIdScope>,
     failures: Option<Box<Watch>>,
     span: Option<Span>,
     is_over: bool,
 }
 
-/// For the report of a failure.
+/// Holds the rules and the data for the report of a failure.
 struct Watch {
     rules: Failures,
     hub: Arc<Hub>,
     id: Option<TransactionId>,
-    /// Where a response would name another ID.
+    /// The header in which a response may name another ID.
     header: IdHeader,
 }
 
-/// The settings of the layer that a call is recorded by.
+/// The settings of the layer that records a call.
 pub(crate) struct Recording<'a> {
     pub(crate) breadcrumb: bool,
     pub(crate) failures: Option<&'a Failures>,
@@ -48,18 +48,18 @@ pub(crate) struct Recording<'a> {
 }
 
 impl OutboundCall {
-    /// Starts the record of a call. `None` where nothing is to be recorded.
+    /// Starts the record of a call. Returns `None` if there is nothing to record.
     pub(crate) fn start(
         id: Option<&TransactionId>,
         method: &Method,
         target: impl FnOnce() -> Target,
         recording: &Recording<'_>,
     ) -> Option<Box<Self>> {
-        // Outside any scope a breadcrumb would show in later requests of the thread.
+        // Outside any scope, a breadcrumb would show in later requests of the thread.
         let scope = if recording.breadcrumb { current_scope() } else { None };
         let scope = scope.filter(|scope| scope.hub().is_some());
         let needs_hub = recording.failures.is_some() || recording.span;
-        // Without one, as at the end of a thread, nothing can be reported.
+        // A thread that ends has no hub, and can report nothing.
         let hub = if needs_hub && hub_is_alive() { Some(Hub::current()) } else { None };
         let parent = if recording.span { hub.as_ref().and_then(span_of) } else { None };
         let failures = recording.failures.zip(hub).map(|(rules, hub)| {
@@ -81,7 +81,7 @@ impl OutboundCall {
         }))
     }
 
-    /// The span of the call, if one is active around it.
+    /// Returns the span of the call. The call has a span if a span was active when the call started.
     pub(crate) fn span(&self) -> Option<&Span> {
         self.span.as_ref()
     }
@@ -98,7 +98,7 @@ impl OutboundCall {
         }
     }
 
-    /// `error` is `None` where its type, `E`, cannot be read.
+    /// Records that the call failed. `error` is `None` if the layer cannot read errors of type `E`.
     pub(crate) fn failed<E>(&mut self, error: Option<&(dyn Error + 'static)>) {
         self.end(Outcome::Failed(error.map(|error| error.to_string().into())));
         if let Some(watch) = &self.failures {
@@ -111,7 +111,7 @@ impl OutboundCall {
         CallReport { hub: &watch.hub, id: watch.id.as_ref(), method, target }
     }
 
-    /// Finishes the span and leaves the record.
+    /// Finishes the span, and records the call in the scope.
     fn end(&mut self, outcome: Outcome) {
         self.is_over = true;
         if let Some(span) = self.span.take() {
@@ -121,7 +121,7 @@ impl OutboundCall {
         let (method, target) = if self.failures.is_some() {
             (self.method.clone(), self.target.clone())
         } else {
-            // Nobody asks for them any more.
+            // Only the report of a failure would need the method and the target later.
             (mem::take(&mut self.method), mem::take(&mut self.target))
         };
         let (started, ended) = (self.started, SystemTime::now());
@@ -129,7 +129,7 @@ impl OutboundCall {
     }
 }
 
-/// A call whose future was dropped was cancelled.
+/// Records a call as cancelled if its future is dropped before the call ends.
 impl Drop for OutboundCall {
     fn drop(&mut self) {
         if !self.is_over {

@@ -1,4 +1,4 @@
-//! Who may see the ID: the hosts that the client layer adds it for.
+//! The hosts to which the client layer may send the ID.
 
 use std::error::Error;
 use std::fmt;
@@ -26,7 +26,7 @@ pub struct AllowedHosts(Option<Arc<List>>);
 
 struct List {
     rules: Box<[HostRule]>,
-    /// Whether it was said that a client sends requests whose host is not known.
+    /// Whether the warning about a request without a known host was logged.
     #[cfg(feature = "tracing")]
     has_warned: std::sync::atomic::AtomicBool,
 }
@@ -92,8 +92,8 @@ impl AllowedHosts {
         self.allows_target(Some(host), || port)
     }
 
-    /// [`allows`](Self::allows) for a request whose host may be unknown. The port is asked for only
-    /// where it matters.
+    /// Does the same as [`allows`](Self::allows) for a request whose host may be unknown. Calls `port` only
+    /// if an entry with a port matches the host.
     pub(crate) fn allows_target(&self, host: Option<&str>, port: impl Fn() -> Option<u16>) -> bool {
         let Some(list) = &self.0 else { return true };
         let Some(host) = host else {
@@ -134,12 +134,12 @@ pub struct InvalidHost(Problem);
 enum Problem {
     NoHosts,
     NoHost(Box<str>),
-    /// A URL, and the entry that is meant.
+    /// A URL, and the entry to write in its place.
     MoreThanAnOrigin(Box<str>, Box<str>),
 }
 
 impl InvalidHost {
-    /// Returns the entry as it was given; an empty one if the list was empty.
+    /// Returns the entry as it was given, or an empty string if the list was empty.
     #[must_use]
     pub fn entry(&self) -> &str {
         match &self.0 {
@@ -186,7 +186,7 @@ struct HostRule {
 enum Pattern {
     Ip(IpAddr),
     Name(Box<str>),
-    /// Without its leading dot.
+    /// A suffix without its leading dot.
     Below(Box<str>),
 }
 
@@ -204,7 +204,7 @@ impl HostRule {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        // A suffix is no host of a URL.
+        // A URL cannot have a suffix as its host.
         let rule = Self::parse(host).filter(|_| !host.starts_with('.')).ok_or_else(no_host)?;
         if host != authority || !matches!(path, "" | "/") {
             return Err(InvalidHost(Problem::MoreThanAnOrigin(entry.into(), host.into())));
@@ -213,7 +213,7 @@ impl HostRule {
     }
 
     fn parse(entry: &str) -> Option<Self> {
-        // An IPv6 address may stand without brackets, and then has no port.
+        // An IPv6 address without brackets has no port.
         if let Ok(ip) = entry.parse() {
             return Some(Self { pattern: Pattern::Ip(ip), port: None });
         }
@@ -238,7 +238,7 @@ impl HostRule {
     fn matches(&self, host: &str, name: &str, port: impl Fn() -> Option<u16>) -> bool {
         let host_matches = match &self.pattern {
             Pattern::Ip(allowed) => parse_ip(host) == Some(*allowed),
-            // What equals a name is one.
+            // `allowed` is a valid name, so an equal `name` is valid too.
             Pattern::Name(allowed) => allowed.eq_ignore_ascii_case(name),
             Pattern::Below(suffix) => is_below(name, suffix) && is_name(name),
         };
@@ -246,7 +246,7 @@ impl HostRule {
     }
 }
 
-/// An IPv6 address stands in brackets, as in a URI, or without them.
+/// Parses an IP address. An IPv6 address may have brackets, as in a URI.
 fn parse_ip(host: &str) -> Option<IpAddr> {
     match host.strip_prefix('[') {
         Some(v6) => v6.strip_suffix(']')?.parse().map(Ipv6Addr::into).ok(),
@@ -254,12 +254,12 @@ fn parse_ip(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Digits alone, while `parse` would take a sign.
+/// Parses a port of digits alone, since `parse` would accept a sign.
 fn parse_port(port: &str) -> Option<u16> {
     if port.bytes().all(|byte| byte.is_ascii_digit()) { port.parse().ok() } else { None }
 }
 
-/// Without the dot of the root, which a full name may end in.
+/// Returns `host` without the trailing dot that stands for the DNS root.
 fn without_root(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
@@ -269,7 +269,7 @@ fn is_name(name: &str) -> bool {
     name.split('.').all(|label| !label.is_empty() && label.bytes().all(is_sound))
 }
 
-/// As in a URL, where it makes an IPv4 address of a host: `10.0.0.7.` and `127.1` are addresses.
+/// Returns whether the last label is a number. A URL reads such a host as an IPv4 address: `127.1` is one.
 fn ends_in_a_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     let (digits, radix) = match last.get(..2) {
@@ -279,7 +279,7 @@ fn ends_in_a_number(name: &str) -> bool {
     digits.chars().all(|c| c.is_digit(radix))
 }
 
-/// Whether `name` ends in `suffix` at the boundary of a label, with something before it.
+/// Returns whether `name` consists of at least one byte, a dot and `suffix`, in any case.
 fn is_below(name: &str, suffix: &str) -> bool {
     let name = name.as_bytes();
     let dot = name.len().checked_sub(suffix.len() + 1).filter(|dot| *dot > 0);

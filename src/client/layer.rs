@@ -63,20 +63,20 @@ use crate::header::IdHeader;
 ///
 /// # Other hosts
 ///
-/// If the host is not allowed, the layer removes the header where it holds the current ID, as it does when
-/// a handler forwards all of its headers. Any other value stays.
+/// If the host is not allowed, the layer removes the header if the header holds the current ID, for example
+/// because a handler forwards all of its headers. Any other value stays.
 ///
 /// # Redirects
 ///
 /// reqwest follows redirects below this layer, and sends the header to the new host. To stop at other hosts,
-/// set `redirect::Policy::none()`, or a policy that asks `AllowedHosts::allows_url`. tower-http's
-/// `FollowRedirect` **outside** this layer has each hop decided anew.
+/// set `redirect::Policy::none()`, or a policy that asks `AllowedHosts::allows_url`. With tower-http's
+/// `FollowRedirect` **outside** this layer, the layer decides anew for each hop.
 ///
 /// # Sentry
 ///
 /// A call inside a scope leaves a [breadcrumb](Self::breadcrumbs) there. The layer
-/// [reports failures](Self::capture_failures) and [continues the trace](Self::propagate_trace) if you ask
-/// for it.
+/// [reports failures](Self::capture_failures) and [continues the trace](Self::propagate_trace) if you set
+/// these options.
 pub struct InjectTransactionIdLayer<R = OpaqueErrors> {
     config: Arc<Config>,
     errors: R,
@@ -114,8 +114,8 @@ impl<R> InjectTransactionIdLayer<R> {
     /// Reports each call that fails as one Sentry event under its ID, in the shape of Sentry's own
     /// HTTP clients.
     ///
-    /// The event shows the method, the URL without its secrets, and the status. If the other side echoed
-    /// another ID, that is the tag `peer_transaction_id`. A call fails if
+    /// The event shows the method, the URL without its secrets, and the status. If the response carries
+    /// another ID, this ID is the tag `peer_transaction_id`. A call fails if
     ///
     /// - the inner service returns an error;
     /// - the response has a status of `failures`;
@@ -169,7 +169,8 @@ impl<R> InjectTransactionIdLayer<R> {
     /// status. In place of a status, a failed or cancelled call shows a reason. This is the error's text with
     /// [`read_errors`](Self::read_errors).
     ///
-    /// A call outside any scope leaves none: on the hub of the worker thread it would show in later requests.
+    /// A call outside any scope leaves no breadcrumb, since the breadcrumb would show in later requests of
+    /// the worker thread.
     #[must_use]
     pub fn breadcrumbs(mut self, breadcrumbs: bool) -> Self {
         self.config().breadcrumbs = breadcrumbs;
@@ -195,19 +196,19 @@ impl<R> InjectTransactionIdLayer<R> {
 
     /// Sets whether calls continue the trace. Off by default.
     ///
-    /// Allowed hosts are sent `sentry-trace` and `baggage`, as in Sentry's
+    /// The layer sends `sentry-trace` and `baggage` to allowed hosts, as in Sentry's
     /// [specification](https://develop.sentry.dev/sdk/foundations/trace-propagation/):
     ///
     /// - If a span is active, the call becomes its child span `http.client`, and passes on its sampling
     ///   decision.
-    /// - Without a span, the trace is that of the current scope: the caller's, if the server layer trusts
-    ///   the caller, or one of its own. No sampling decision is sent.
+    /// - Without a span, the call continues the trace of the current scope: the caller's trace, if the
+    ///   server layer trusts the caller, or the scope's own trace. No sampling decision is sent.
     /// - The Sentry members of the caller's baggage are passed on unchanged. Malformed members are left out,
     ///   and all members if they have more than the [W3C's](https://www.w3.org/TR/baggage/#limits) 8,192
     ///   bytes. A trace that starts here is described by its ID, the public key, release, environment and
     ///   organisation.
-    /// - A request that has `sentry-trace` or `traceparent` already keeps its headers. Members of `baggage`
-    ///   that are there stay.
+    /// - A request that has `sentry-trace` or `traceparent` already keeps its headers. Present members of
+    ///   `baggage` stay.
     #[must_use]
     pub fn propagate_trace(mut self, propagate_trace: bool) -> Self {
         self.config().propagate_trace = propagate_trace;

@@ -25,8 +25,8 @@ pub trait ClientRequest: sealed::Request {}
 )]
 pub trait ClientResponse: sealed::Response {}
 
-// One by one, not for all that is sealed: rustdoc lists them, and rustc ends its search here, with
-// the message above.
+// Each type has its own impl, in place of one impl for all sealed types. So rustdoc lists the types, and
+// rustc ends its search here with the message above.
 impl<B> ClientRequest for http::Request<B> {}
 impl<B> ClientResponse for http::Response<B> {}
 
@@ -40,9 +40,9 @@ pub(crate) mod sealed {
         fn method(&self) -> &Method;
         #[allow(private_interfaces)]
         fn target(&self) -> Target;
-        /// The host that the request goes to, where it is known.
+        /// Returns the host that the request goes to, if the host is known.
         fn host(&self) -> Option<&str>;
-        /// The port, or the one that the scheme stands for.
+        /// Returns the port, or the default port of the scheme.
         fn port(&self) -> Option<u16>;
     }
 
@@ -107,8 +107,9 @@ impl<B> sealed::Response for http::Response<B> {
     }
 }
 
-/// The host of an authority that is a name and perhaps a port, as nearly all are: told in a fifth
-/// of the instructions that it takes to parse one. What has more to it is `None`.
+/// Returns the host of an authority that is a name, with or without a port. Returns `None` for any other
+/// authority. Nearly all authorities are of this form, and this takes a fifth of the instructions of a
+/// parse.
 fn plain_host(authority: &str) -> Option<&str> {
     let Some(end) = authority.bytes().position(|byte| !OF_A_NAME[usize::from(byte)]) else {
         return Some(authority);
@@ -127,8 +128,8 @@ static OF_A_NAME: [bool; 256] = {
     }
 };
 
-/// What the one `Host` line says; several lines, or one with more than a host and a port, say
-/// nothing.
+/// Returns the host and the port of the `Host` line. Returns `None` if there are several lines, or if the
+/// line has more than a host and a port.
 fn host_header(headers: &HeaderMap) -> Option<(&str, Option<u16>)> {
     let mut lines = headers.get_all(header::HOST).iter();
     let line = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?;
@@ -137,6 +138,6 @@ fn host_header(headers: &HeaderMap) -> Option<(&str, Option<u16>)> {
         return None;
     }
     let port = authority.port_u16();
-    // Without a user, the host is what the authority starts with.
+    // An authority without a user starts with the host.
     line.get(..authority.host().len()).map(|host| (host, port))
 }

@@ -125,8 +125,8 @@ impl Config {
         }
     }
 
-    /// Sends `request` with its ID by `call`.
-    // The request is large, and each call that is not inlined moves it.
+    /// Adds the ID to `request` or takes it off, and then sends the request by `call`.
+    // The request is large, and each call that is not inlined moves the request.
     #[inline]
     pub(crate) fn call<Req: ClientRequest, F, R>(
         &self,
@@ -156,7 +156,7 @@ impl Config {
         InjectResponseFuture { inner, call: record, errors }
     }
 
-    /// Has a request to an allowed host carry an ID. Returns the ID, and whether it was generated.
+    /// Sets an ID on a request to an allowed host. Returns the ID, and whether it was generated.
     fn inject(&self, headers: &mut HeaderMap) -> (Option<TransactionId>, bool) {
         let mut is_generated = false;
         let id = self.header.get_or_set(headers, || {
@@ -171,7 +171,8 @@ impl Config {
         (Some(id), is_generated)
     }
 
-    /// Takes the current ID off a request to a host that may not see it. Returns the current ID.
+    /// Removes the protected headers and the current ID from a request to a host that is not allowed.
+    /// Returns the current ID.
     fn withhold(&self, headers: &mut HeaderMap) -> Option<TransactionId> {
         for name in &*self.protected {
             headers.remove(name);
@@ -184,7 +185,7 @@ impl Config {
         Some(current)
     }
 
-    /// Starts the record of a call, if one is wanted.
+    /// Starts the record of a call, if a setting asks for it. Sets the headers of the trace.
     fn start_call<Req: ClientRequest>(
         &self,
         id: Option<&TransactionId>,
@@ -216,7 +217,7 @@ impl Config {
 pin_project! {
     /// Resolves to the response of [`InjectTransactionId`].
     pub struct InjectResponseFuture<F, R = OpaqueErrors> {
-        // In a scope only where its ID was generated for this call.
+        // The future is in a scope only if the layer generated the ID for this call.
         #[pin]
         inner: InScope<F>,
         call: Option<Box<OutboundCall>>,
