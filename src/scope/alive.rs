@@ -1,4 +1,4 @@
-//! Whether the thread still has a Sentry hub.
+//! Checks whether the thread still has a Sentry hub.
 //!
 //! A thread that ends destroys its thread-locals. `Hub::current` panics from then on, and a panic in
 //! a destructor ends the process.
@@ -14,12 +14,12 @@ use std::{ptr, thread};
 use sentry::Hub;
 
 thread_local! {
-    /// Whether `CANARY` was reached on this thread.
+    /// Whether this thread has used `CANARY`.
     static HAS_CANARY: Cell<bool> = const { Cell::new(false) };
 
-    /// Reachable only while Sentry's own thread-local is. A thread destroys its locals in the
-    /// reverse order of their first use, and the hub was used before. (std does not promise the order;
-    /// the platforms of the tests keep it.)
+    /// Is reachable only while Sentry's own thread-local is reachable. A thread destroys its locals in
+    /// the reverse order of their first use, and the thread used the hub before the canary. (std does not
+    /// promise this order; the platforms of the tests keep it.)
     static CANARY: Canary = {
         HAS_CANARY.set(true);
         Canary
@@ -30,26 +30,26 @@ thread_local! {
     static SUBSCRIBER: Cell<Subscriber> = const { Cell::new(Subscriber::NotInUse) };
 }
 
-/// Whether this thread still has a hub.
+/// Returns whether this thread still has a hub.
 pub(crate) fn hub_is_alive() -> bool {
     if HAS_CANARY.get() {
         // A hub may outlive its canary for a moment.
         return CANARY.try_with(|_| ()).is_ok() || probe_hub();
     }
-    // Even the first use on a thread may be in a destructor that runs after the hub's.
+    // Even the first use on a thread may be in a destructor that runs after the hub's destructor.
     probe_hub() && CANARY.try_with(|_| ()).is_ok()
 }
 
-/// Asks a thread that may be ending for its hub.
+/// Returns whether a thread that may be ending has a hub: asks for the hub, and catches the panic.
 ///
-/// sentry-core offers no way to ask but one that panics, and Sentry's panic hook then panics as well,
-/// which aborts the process. So a hook around all others keeps quiet about this one panic, which is
-/// caught. Where that is impossible (`panic = "abort"`, or in a thread that is unwinding) the hub of a
-/// thread that may be ending counts as lost.
+/// sentry-core can only be asked in a way that panics if the hub is gone. Sentry's panic hook then panics
+/// as well, which aborts the process. So a panic hook around all others ignores this one panic. If the
+/// panic cannot be caught (`panic = "abort"`, or the thread is unwinding), the hub of a thread that may be
+/// ending counts as lost.
 #[cold]
 fn probe_hub() -> bool {
     if cfg!(not(panic = "unwind")) {
-        // A thread without a canary is most probably not ending.
+        // A thread that has not used its canary is most probably not ending.
         if !HAS_CANARY.get() {
             drop(Hub::current());
         }
@@ -65,11 +65,12 @@ fn probe_hub() -> bool {
     is_alive
 }
 
-/// Runs `f`, which uses thread-locals of a tracing subscriber. Returns `false` if one of them is gone,
-/// since the thread ends. From then on, the subscriber is left alone on this thread.
+/// Runs `f`, which uses thread-locals of a tracing subscriber. Returns `false` if such a thread-local is
+/// gone because the thread ends. After that, the crate no longer calls the subscriber on this thread.
 ///
-/// A subscriber cannot be asked for its thread-locals, and makes them in any order. So the panic of such
-/// a local is caught, and the quiet hook hides it. Any other panic of the subscriber goes on.
+/// The crate cannot ask a subscriber for its thread-locals, and a subscriber makes them in any order. So
+/// this function catches the panic of a lost thread-local, and the quiet hook hides the panic. Any other
+/// panic of the subscriber continues.
 #[cfg(feature = "tracing")]
 pub(crate) fn has_subscriber(f: impl FnOnce()) -> bool {
     let before = SUBSCRIBER.get();
@@ -86,7 +87,7 @@ pub(crate) fn has_subscriber(f: impl FnOnce()) -> bool {
     }
 }
 
-/// What is known of the subscriber on a thread.
+/// The state of the subscriber on a thread.
 #[derive(Clone, Copy, PartialEq)]
 enum Subscriber {
     NotInUse,
@@ -96,13 +97,14 @@ enum Subscriber {
     Gone,
 }
 
-/// Whether a panic is that of `LocalKey::with` on a thread-local that is gone.
+/// Returns whether a panic comes from `LocalKey::with` on a thread-local that is gone.
 fn is_of_lost_local(panic: &(dyn Any + Send)) -> bool {
     let text = panic.downcast_ref::<String>();
     text.is_some_and(|text| text.starts_with("cannot access a Thread Local Storage value"))
 }
 
-/// Puts the quiet hook around all others, unless it is there: Sentry's may have been installed since.
+/// Puts the quiet hook around all others, unless it is already the outermost: Sentry's hook may have been
+/// installed after it.
 fn wrap_panic_hook() {
     static OURS: Mutex<usize> = Mutex::new(0);
     let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,6 +131,6 @@ fn address(hook: &Hook) -> usize {
 struct Canary;
 
 impl Drop for Canary {
-    // A local without a destructor would be reachable for ever.
+    // A thread-local without a destructor would be reachable for ever.
     fn drop(&mut self) {}
 }

@@ -15,8 +15,8 @@ use crate::scope::alive::hub_is_alive;
 use crate::scope::pool::{Slot, Work};
 
 thread_local! {
-    /// Every scope that is entered is left again, so that at the end of the thread there is nothing
-    /// to destroy. A local without a destructor is there until the last, and quicker to reach.
+    /// This thread-local has no destructor, so it is there until the very end of the thread, and quicker to
+    /// reach. Every scope that is entered is left again, so at the end there is no scope to destroy.
     static CURRENT: Cell<ManuallyDrop<Option<Arc<Slot>>>> =
         const { Cell::new(ManuallyDrop::new(None)) };
 }
@@ -46,8 +46,8 @@ impl TransactionId {
     }
 }
 
-/// Shows `look` the scope that this thread is in. `look` must not call foreign code, for which no
-/// scope would be current.
+/// Calls `look` with the scope that this thread is in. Meanwhile no scope is current, so `look` must not
+/// call foreign code.
 pub(crate) fn with_current<R>(look: impl FnOnce(&Work) -> R) -> Option<R> {
     let slot = replace_current(None);
     let looked = slot.as_deref().map(|slot| look(slot.work()));
@@ -55,7 +55,7 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&Work) -> R) -> Option<R> {
     looked
 }
 
-/// The scope that this thread is in, for code that calls foreign code with it.
+/// Returns the scope that this thread is in. The scope stays current, so the caller may call foreign code.
 pub(crate) fn current_slot() -> Option<Arc<Slot>> {
     let slot = replace_current(None);
     let copy = slot.clone();
@@ -63,21 +63,21 @@ pub(crate) fn current_slot() -> Option<Arc<Slot>> {
     copy
 }
 
-/// Keeps a scope current until it is dropped; without a scope, changes nothing.
+/// Keeps a scope current until this guard is dropped. Without a scope, the guard changes nothing.
 ///
-/// It stays private to the crate: held across an `.await`, it would give its ID to the work that the
-/// thread polls next.
+/// The guard stays private to the crate: held across an `.await`, it would give its ID to the work that
+/// the thread polls next.
 pub(crate) struct Entered<'a> {
-    /// The scope changes places with the one that was current, and moves back in the end: no
-    /// reference is counted on the way.
+    /// The scope changes places with the scope that was current, and moves back when the guard is
+    /// dropped. So no reference is counted.
     place: Option<&'a mut Option<Arc<Slot>>>,
     hub: Option<HubSwitchGuard>,
     has_span: bool,
 }
 
 impl<'a> Entered<'a> {
-    // Here and below: once for each frame of a body, in whose code it costs half of what it does
-    // as a call.
+    // This function and those below run for each frame of a body. Inlined, they cost half as much as
+    // when they are called.
     #[inline]
     pub(crate) fn new(place: &'a mut Option<Arc<Slot>>) -> Self {
         let Some(slot) = place else {
@@ -104,7 +104,7 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// The span was entered before the hub was switched, and is left after the hub is switched back.
+/// Switches the hub back, then leaves the span: the reverse of the order in which they were entered.
 #[cold]
 fn exit_span(slot: Option<&Slot>, hub: Option<HubSwitchGuard>) {
     drop(hub);
@@ -116,8 +116,8 @@ fn exit_span(slot: Option<&Slot>, hub: Option<HubSwitchGuard>) {
 #[inline]
 fn swap_current(place: &mut Option<Arc<Slot>>) {
     let slot = place.take();
-    // The value that is forgotten is the `None` that is left. The compiler cannot know, and would
-    // look for something to drop.
+    // `place` is `None` here, so `forget` loses nothing. The compiler does not know that, and would check
+    // for something to drop.
     mem::forget(mem::replace(place, replace_current(slot)));
 }
 

@@ -1,4 +1,4 @@
-//! Where the hub of a scope comes from, and which ID a hub is tagged with.
+//! Makes the hub of a scope, and reads the ID with which a hub is tagged.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::scope::alive::hub_is_alive;
 use crate::scope::current::{current_slot, with_current};
 use crate::scope::record::{RecordOptions, ScopeHub};
 
-/// The name of [`TransactionIdIntegration`](crate::TransactionIdIntegration), by which it is found.
+/// The name by which [`TransactionIdIntegration`](crate::TransactionIdIntegration) is found.
 pub(crate) const INTEGRATION: &str = "transaction-id";
 
 /// The tag of a valid ID that a request brought and that was not trusted.
@@ -25,7 +25,7 @@ pub(crate) struct Tags<'a> {
     pub(crate) id: &'a TransactionId,
     /// A valid ID that was not trusted.
     pub(crate) upstream: Option<TransactionId>,
-    /// Whether the scope belongs to the same request as the current one.
+    /// Whether the scope is a fork, and so belongs to the same request as its parent.
     pub(crate) is_fork: bool,
 }
 
@@ -35,13 +35,14 @@ impl Tags<'_> {
         if let Some(upstream) = &self.upstream {
             scope.set_tag(UPSTREAM_TAG, upstream.as_str());
         } else if !self.is_fork {
-            // Of the request around this one, if there is one.
+            // The parent hub may have the tag of another request, inside which this scope is opened.
             scope.remove_tag(UPSTREAM_TAG);
         }
     }
 }
 
-/// A client and a scope as they were when a layer was given its hub: each request starts from these.
+/// The client and the scope of a layer's hub, as they were when the layer got the hub. Each request starts
+/// from these.
 pub(crate) struct BaseHub {
     client: Arc<Client>,
     scope: Scope,
@@ -50,15 +51,15 @@ pub(crate) struct BaseHub {
 }
 
 impl BaseHub {
-    /// `None` for a hub without an enabled client. A span that is active now is no parent of
-    /// requests to come.
+    /// Copies the client and the scope of `hub`. Returns `None` if the hub has no enabled client. A span
+    /// that is active now is left out, since it is not the parent of later requests.
     pub(crate) fn new(hub: impl AsRef<Hub>) -> Option<Self> {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let hub = Hub::new_from_top(hub);
         let client = hub.client().filter(|client| client.is_enabled())?;
         let scope = hub.configure_scope(|scope| {
             scope.set_span(None);
-            // If this is called in a request.
+            // The tag is there if this is called inside a request.
             scope.remove_tag(UPSTREAM_TAG);
             if !has_integration(client.options()) {
                 complete_events(scope);
@@ -70,7 +71,7 @@ impl BaseHub {
         Some(Self { client, scope, key: KEYS.fetch_add(1, Relaxed), options })
     }
 
-    /// Distinguishes it from every other base.
+    /// Returns the number that distinguishes this base from every other base.
     pub(crate) fn key(&self) -> u64 {
         self.key
     }
@@ -79,11 +80,12 @@ impl BaseHub {
         self.client.is_enabled()
     }
 
-    /// A hub of its own for the scope with `tags`.
+    /// Makes a hub whose scope is the base's scope with `tags`.
     ///
-    /// With the ID alone, the scope is that of `lent`, if there is one, and is left there for the
-    /// next request. A clone of the base's scope would count up a dozen references that all threads
-    /// share. While `lent` holds it too, a change of the hub's scope changes a copy.
+    /// If the ID is the only tag, the hub shares the scope in `lent`, which stays there for the next
+    /// request (an empty `lent` is filled). A clone of the base's scope would count up a dozen references
+    /// that all threads share. As long as `lent` holds the scope too, a change of the hub's scope changes
+    /// a copy.
     pub(crate) fn fork(&self, lent: &mut Option<Arc<Scope>>, tags: &Tags<'_>) -> ScopeHub {
         let scope = if tags.upstream.is_some() {
             let mut scope = self.scope.clone();
@@ -91,7 +93,7 @@ impl BaseHub {
             Arc::new(scope)
         } else {
             let scope = lent.get_or_insert_with(|| Arc::new(self.scope.clone()));
-            // In place, unless something of an earlier request still refers to it.
+            // Changes the scope in place, unless something of an earlier request still refers to it.
             Arc::make_mut(scope).set_tag(TransactionId::TAG, tags.id.as_str());
             Arc::clone(scope)
         };
@@ -100,8 +102,8 @@ impl BaseHub {
     }
 }
 
-/// A fork of the current hub, where it has an enabled client. `completes_events` has its events
-/// completed from the record; without the integration, this takes an event processor.
+/// Forks the current hub if it has an enabled client. If `completes_events` returns `true`, the events of
+/// the fork are completed from the record. Without the integration, this takes an event processor.
 pub(crate) fn fork_current(
     completes_events: impl FnOnce() -> bool,
     tags: &Tags<'_>,
@@ -120,7 +122,8 @@ pub(crate) fn fork_current(
     })
 }
 
-/// A fork of the hub of a scope whose events are completed or not, and so are those of the fork.
+/// Forks the hub of a scope. The events of the fork are always completed from the record. If the events of
+/// `hub` are, as `completes_events` says, the fork inherits the event processor and needs no second one.
 pub(crate) fn fork_of(hub: &Arc<Hub>, completes_events: bool, tags: &Tags<'_>) -> ScopeHub {
     fork(hub, true, completes_events, tags)
 }
@@ -143,8 +146,8 @@ fn fork(parent: &Arc<Hub>, completes_events: bool, inherits: bool, tags: &Tags<'
     }
 }
 
-/// Has the events of `scope` completed from the record of the scope in which they are captured.
-/// Where the integration is installed, it does this.
+/// Adds an event processor to `scope`. It completes each event from the record of the transaction scope in
+/// which the event is captured. If the integration is installed, it does this instead.
 pub(crate) fn complete_events(scope: &mut Scope) {
     scope.add_event_processor(|mut event| {
         if is_first_look(&event)
@@ -158,7 +161,8 @@ pub(crate) fn complete_events(scope: &mut Scope) {
     });
 }
 
-/// Whether an event is seen for the first time. Forks of a fork have the processor several times.
+/// Returns whether this processor sees an event for the first time on the thread. Forks of a fork may have
+/// the processor several times.
 fn is_first_look(event: &Event<'_>) -> bool {
     thread_local! {
         static LAST: Cell<Uuid> = const { Cell::new(Uuid::nil()) };
@@ -170,7 +174,8 @@ fn has_integration(options: &ClientOptions) -> bool {
     options.integrations.iter().any(|integration| integration.name() == INTEGRATION)
 }
 
-/// The trace of the events of `hub` if no span is active: that of the process, as a rule.
+/// Returns the trace that events of `hub` get if no span is active. As a rule, this is the trace of the
+/// process.
 pub(crate) fn fallback_trace(hub: &Hub) -> Option<TraceId> {
     let header = Hub::new_from_top(HubRef(hub)).configure_scope(|scope| {
         scope.set_span(None);
@@ -181,8 +186,8 @@ pub(crate) fn fallback_trace(hub: &Hub) -> Option<TraceId> {
     sentry_trace.split('-').next()?.parse().ok()
 }
 
-/// The active span of `hub`. It is read from a fork, since another thread may be changing the scope
-/// of the hub itself.
+/// Returns the active span of `hub`. The function reads the span from a fork, since another thread may be
+/// changing the scope of the hub itself.
 pub(crate) fn span_of(hub: impl AsRef<Hub>) -> Option<TransactionOrSpan> {
     Hub::new_from_top(hub).configure_scope(|scope| scope.get_span())
 }
@@ -196,7 +201,7 @@ impl TransactionId {
     /// `add_breadcrumb`, calls it for the same hub.
     #[must_use]
     pub fn from_hub(hub: &Hub) -> Option<Self> {
-        // A scope shows its tags only by applying them. This is done on a fork, since another
+        // A scope shows its tags only by applying them to something. A fork is read, since another
         // thread may be changing the scope of the hub itself.
         let tag = Hub::new_from_top(HubRef(hub)).configure_scope(|scope| {
             let mut sheet = Transaction::default();
@@ -207,7 +212,7 @@ impl TransactionId {
     }
 }
 
-/// `Arc<Hub>` can be forked, and `&Hub` cannot.
+/// Makes a `&Hub` forkable: `Hub::new_from_top` takes an `Arc<Hub>`, but no `&Hub`.
 struct HubRef<'a>(&'a Hub);
 
 impl AsRef<Hub> for HubRef<'_> {

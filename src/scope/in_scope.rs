@@ -19,11 +19,11 @@ const TAKEN: &str = "taken only when it is ready, moved out or dropped";
 pin_project! {
     /// Polls, and drops, a future, a body or a stream in a [`TransactionIdScope`].
     ///
-    /// [`TransactionIdScope::bind`] and [`InScope::fork`] make it. The server layer uses it for the futures
-    /// and bodies that it wraps. A value that was made by `Default` is in no scope.
+    /// [`TransactionIdScope::bind`] and [`InScope::fork`] make an `InScope`. The server layer uses it for
+    /// the futures and bodies that the layer wraps. A value that was made by `Default` is in no scope.
     #[must_use = "futures, bodies and streams do nothing unless polled"]
     pub struct InScope<T> {
-        // Taken only on the way out, so that the value can be dropped where it was polled.
+        // An `Option`, so that the value can be dropped inside the scope, as it was polled.
         #[pin]
         inner: Option<T>,
         slot: Option<Arc<Slot>>,
@@ -47,19 +47,19 @@ impl TransactionIdScope {
     /// Runs `f` in this scope: its ID, its hub and its span are current on this thread until `f` returns or
     /// panics.
     ///
-    /// A future that `f` makes is polled later, and outside: [`bind`](Self::bind) it. Everything that this
-    /// thread does meanwhile is in the scope. Give `run` no `block_on`, and `bind` no `LocalSet`, that polls
-    /// the tasks of others on this thread.
+    /// A future that `f` makes is polled later, outside the scope: [`bind`](Self::bind) the future.
+    /// Everything that this thread does until `f` returns is in the scope. So give `run` no `block_on`, and
+    /// `bind` no `LocalSet`, that polls the tasks of others on this thread.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let mut slot = Some(Arc::clone(&self.0));
         let _entered = Entered::new(&mut slot);
         f()
     }
 
-    /// Binds a future, a body or a stream to this scope: it is polled, and dropped, inside.
+    /// Binds a future, a body or a stream to this scope, inside which it is polled and dropped.
     ///
-    /// The expression that makes the future runs before, and outside: pass an `async` block. In
-    /// `scope.bind(client.call(request))` the client layer would read the ID outside.
+    /// The expression that makes the future runs before `bind`, outside the scope, so pass an `async`
+    /// block. In `scope.bind(client.call(request))` the client layer would read the ID outside the scope.
     ///
     /// ```
     /// # async fn work() {
@@ -75,7 +75,7 @@ impl TransactionIdScope {
         InScope::new(Some(self), inner)
     }
 
-    /// Binds a closure to this scope, such as the job of a thread: it runs, or is dropped, inside.
+    /// Binds a closure, such as the job of a thread, to this scope, inside which it runs or is dropped.
     ///
     /// ```
     /// use tower_transaction_id::{TransactionId, TransactionIdScope};
@@ -160,7 +160,7 @@ impl<T> InScope<T> {
         self.inner.as_mut().expect(TAKEN)
     }
 
-    /// Takes the inner value, which leaves the scope.
+    /// Takes the inner value out of the scope.
     pub(crate) fn into_inner(mut self) -> T {
         self.inner.take().expect(TAKEN)
     }
@@ -169,12 +169,12 @@ impl<T> InScope<T> {
         self.slot.as_deref().map(Slot::work)
     }
 
-    /// The scope, for the report of a failure.
+    /// Returns the scope, for the report of a failure.
     pub(crate) fn scope(&self) -> Option<TransactionIdScope> {
         self.slot.clone().map(TransactionIdScope)
     }
 
-    /// Takes note of the span that is active on the hub of the scope.
+    /// Notes the span that is active on the hub of the scope.
     pub(crate) fn note_span(self: Pin<&mut Self>) {
         if let Some(work) = self.project().slot.as_deref().map(Slot::work)
             && let Some(hub) = &work.hub
@@ -183,8 +183,9 @@ impl<T> InScope<T> {
         }
     }
 
-    /// Copies all values of the scope out of the buffers of its request. Returns `false` if that has
-    /// to wait: for a call that is under way, or for a task that continues the request.
+    /// Copies all values of the scope out of the buffers of its request. Returns `false`, and copies
+    /// nothing, while something else refers to the scope: a call that is under way, or a task that
+    /// continues the request.
     pub(crate) fn unshare(self: Pin<&mut Self>) -> bool {
         let Some(slot) = self.project().slot else { return true };
         let unique = Arc::get_mut(slot);
@@ -228,8 +229,8 @@ impl<T> InScope<T> {
 }
 
 impl<F: Future> InScope<F> {
-    /// Polls the future. When it is ready, drops it, still inside the scope, and returns the scope
-    /// with the output.
+    /// Polls the future. When the future is ready, drops it, still inside the scope, and returns the output
+    /// with the scope.
     #[inline]
     pub(crate) fn poll_with_scope(
         self: Pin<&mut Self>,

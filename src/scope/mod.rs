@@ -1,4 +1,4 @@
-//! An ID and the hub that carries it, made current while something runs.
+//! Makes an ID, and the hub that carries the ID, current while something runs.
 
 pub(crate) mod alive;
 pub(crate) mod current;
@@ -51,13 +51,14 @@ use crate::scope::span::ScopeSpan;
 /// # At the end of a thread
 ///
 /// A thread that ends destroys its thread-locals, and with them Sentry's hub. A future, a body or a
-/// pending call may be dropped after that, because an older thread-local holds it. It is dropped under its
-/// ID, but on no hub: Sentry captures nothing.
+/// pending call may be dropped after that, because an older thread-local holds it. Its ID is current while
+/// it is dropped, but no hub is: Sentry captures nothing.
 ///
-/// sentry-core has no way to ask whether a thread still has a hub: `Hub::current` panics. So the crate
-/// asks, and catches the panic:
+/// sentry-core has no way to ask whether a thread still has a hub: `Hub::current` panics if the hub is
+/// gone. So the crate calls `Hub::current`, and catches the panic:
 ///
-/// - The first scope on a thread wraps the process's panic hook in one that keeps quiet about this panic.
+/// - The first scope on a thread wraps the process's panic hook, unless it is wrapped already, in a hook
+///   that ignores this panic.
 /// - In a thread that uses the crate for the first time while it unwinds, the hub counts as lost.
 /// - With `panic = "abort"` the hub counts as lost once the crate's own thread-locals are gone. A first use
 ///   after the hub's end aborts, as Sentry itself does.
@@ -65,14 +66,14 @@ use crate::scope::span::ScopeSpan;
 /// # Deadlock
 ///
 /// Sentry holds its hub's lock while it calls `before_breadcrumb` and the closures of `add_breadcrumb`.
-/// Opening or forking a scope in there never returns, as with most uses of the hub.
+/// Opening or forking a scope in one of these callbacks never returns, as with most uses of the hub.
 /// [`TransactionId::current`] is safe everywhere.
 pub struct TransactionIdScope(Arc<Slot>);
 
-/// How a layer opens the scope of a request.
+/// The parts from which a layer opens the scope of a request.
 #[derive(Default)]
 pub(crate) struct Opening<'a> {
-    /// The origin of the hub; else the current hub.
+    /// The base of the scope's hub. Without a base, the hub is a fork of the current hub.
     pub(crate) base: Option<&'a BaseHub>,
     pub(crate) origin: Option<Origin>,
     pub(crate) header: Option<&'a IdHeader>,
@@ -85,7 +86,7 @@ impl TransactionIdScope {
     /// Opens a scope for `id`: forks the current hub, with its user, span, tags and breadcrumbs, and tags
     /// the fork.
     ///
-    /// If no span is active, the events of the scope are in a trace of its own.
+    /// If no span is active, the events of the scope are in a trace of the scope's own.
     #[must_use]
     pub fn new(id: TransactionId) -> Self {
         Self::open(id, Opening::default(), || true)
@@ -94,9 +95,9 @@ impl TransactionIdScope {
     /// Forks the current scope for a task that belongs to the current work.
     ///
     /// The fork has the same ID, trace and span, and a fork of the current hub: the user and the tags that
-    /// the task sets stay with the task. Without a current ID the tag `transaction_id` of the current hub
-    /// counts, so that a task with only a hub (`bind_hub`) belongs to the work, too. Returns `None` if there
-    /// is neither.
+    /// the task sets stay with the task. Without a current ID, the function takes the ID from the tag
+    /// `transaction_id` of the current hub, so that a task with only a hub (`bind_hub`) belongs to the
+    /// work, too. Returns `None` if there is neither.
     ///
     /// For futures and closures, [`InScope::fork`](crate::InScope::fork) and
     /// [`InScope::fork_fn`](crate::InScope::fork_fn) do the same in one step.
@@ -137,17 +138,17 @@ impl TransactionIdScope {
         })
     }
 
-    /// A fork of this scope, which is the current one, with a fork of the hub that is current.
+    /// Forks this scope, which is the current one, onto a fork of the current hub.
     fn fork_onto_current(&self) -> Self {
-        // Without a hub of its own, the scope leaves Sentry alone.
+        // A scope without a hub leaves Sentry alone, and so does its fork.
         self.fork_with(|tags| {
             self.hub()?;
             fork_current(|| true, tags)
         })
     }
 
-    /// Continues the current request in another task: errors that are captured there stand for its
-    /// failure.
+    /// Forks the current scope for a task that continues the request. An error that is captured in that
+    /// task stands for the failure of the request.
     fn fork_for_rest() -> Option<Self> {
         let Some(current) = current_scope() else { return Self::of_current_hub() };
         let mut fork = current.fork_onto_current();
@@ -159,8 +160,8 @@ impl TransactionIdScope {
         id_of_current_hub().map(Self::new)
     }
 
-    /// A fork on the hub that `make_hub` makes. It may live long, and keeps no buffer of its
-    /// request's headers alive.
+    /// Forks this scope onto the hub that `make_hub` makes. The fork may live long, so it keeps no buffer
+    /// of the request's headers alive.
     fn fork_with(&self, make_hub: impl FnOnce(&Tags<'_>) -> Option<ScopeHub>) -> Self {
         let parent = self.0.work();
         let id = parent.id().unshared();
@@ -169,7 +170,7 @@ impl TransactionIdScope {
         let unique = Arc::get_mut(&mut slot).expect("a slot from the pool is unique");
         unique.calls.copy_from(&self.0.calls);
         if let Some(hub) = &hub {
-            // So that both are in the same trace.
+            // Settles the trace of the parent before it is copied, so that both are in the same trace.
             parent.trace(hub.hub.client().as_deref());
         }
         let work = unique.work_mut();
@@ -181,8 +182,9 @@ impl TransactionIdScope {
         Self(slot)
     }
 
-    /// `completes_events` decides whether events are completed from the record from the start. It is
-    /// asked only where that is not settled by the hub.
+    /// Opens a scope for `id`. `completes_events` decides whether the events of the scope are completed
+    /// from the record from the start. It is called only for a fork of the current hub: the events of a
+    /// base hub are always completed.
     pub(crate) fn open(
         id: TransactionId,
         opening: Opening<'_>,
@@ -217,7 +219,8 @@ impl TransactionIdScope {
     /// scope.with_span(span).run(|| tracing::info!("cooked")); // job{transaction_id=..}: cooked
     /// ```
     ///
-    /// If sentry-tracing makes a Sentry span of `span`, it becomes the active one of the scope's hub.
+    /// If sentry-tracing makes a Sentry span of `span`, the Sentry span becomes the active span of the
+    /// scope's hub.
     #[cfg(feature = "tracing")]
     #[must_use]
     pub fn with_span(mut self, span: tracing::Span) -> Self {
@@ -263,7 +266,7 @@ impl TransactionIdScope {
         self.0.work()
     }
 
-    /// Records an outbound call that is over.
+    /// Records an outbound call that has ended, and has the events of the scope completed from now on.
     pub(crate) fn record_call(&self, call: Call) {
         let work = self.work();
         self.0.calls.push(call, work.options.max_breadcrumbs);
@@ -275,7 +278,7 @@ impl TransactionIdScope {
         }
     }
 
-    /// The content, before the scope is entered for the first time.
+    /// Returns the content of a scope that was not entered yet. Afterwards, other references may exist.
     pub(crate) fn work_mut(&mut self) -> &mut Work {
         let slot = Arc::get_mut(&mut self.0).expect("a scope that was never entered is unique");
         slot.work_mut()
@@ -291,12 +294,12 @@ impl fmt::Debug for TransactionIdScope {
     }
 }
 
-/// The scope that this thread is in.
+/// Returns the scope that this thread is in.
 pub(crate) fn current_scope() -> Option<TransactionIdScope> {
     current::current_slot().map(TransactionIdScope)
 }
 
-/// The current ID; without one, that which the current hub is tagged with.
+/// Returns the current ID. Without one, returns the ID with which the current hub is tagged.
 pub(crate) fn ambient_id() -> Option<TransactionId> {
     TransactionId::current().or_else(id_of_current_hub)
 }
@@ -306,7 +309,7 @@ fn id_of_current_hub() -> Option<TransactionId> {
 }
 
 impl Work {
-    /// Whether a layer opened the scope for `id` in the header that `header` names.
+    /// Returns whether a layer opened the scope for `id`, with `header` as its header.
     pub(crate) fn is_of(&self, id: &TransactionId, header: &IdHeader) -> bool {
         self.id() == id && self.header.as_ref() == Some(header)
     }

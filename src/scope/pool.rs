@@ -1,8 +1,9 @@
-//! The memory of a scope, and its reuse by later scopes of the thread.
+//! Holds the memory of a scope, and lets later scopes of the thread reuse it.
 //!
-//! A scope is entered for each poll and each frame, so one reference holds all of it. To make its
-//! memory anew for each request would cost an allocation and, with a base hub, a clone of the base's
-//! scope. So the copy that a base lent is kept for longer than the server lives.
+//! A scope is entered for each poll and each frame, so one reference holds all of its memory. New memory
+//! for each request would cost an allocation and, with a base hub, a clone of the base's scope. So a
+//! thread keeps the memory, with the copy of the base's scope, and may keep it for longer than the
+//! server lives.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -27,21 +28,21 @@ thread_local! {
 pub(crate) struct Slot {
     work: Work,
     pub(crate) calls: Calls,
-    /// The scope that the hub has of its base, for as long as nobody changes it.
+    /// The copy of the base's scope that the hub shares, for as long as nobody changes the hub's scope.
     pub(crate) lent: Option<Arc<Scope>>,
     /// The base hub that `lent` came from.
     base: Option<u64>,
 }
 
-/// The content of a scope. It is filled in place, since it is large.
+/// The content of a scope. A `Work` is large, so it is filled in place.
 #[derive(Default)]
 pub(crate) struct Work {
     /// `None` only in the pool.
     id: Option<TransactionId>,
     pub(crate) hub: Option<Arc<Hub>>,
-    /// The header that the layer which opened it reads or sets.
+    /// The header that is read or set by the layer that opened the scope.
     pub(crate) header: Option<IdHeader>,
-    /// Whether the layer trusts the caller of its request.
+    /// Whether the layer trusts the caller of the request.
     pub(crate) trusts_caller: bool,
     pub(crate) options: RecordOptions,
     /// Whether the events of the hub are completed from the record.
@@ -49,7 +50,7 @@ pub(crate) struct Work {
     pub(crate) record: Record,
     pub(crate) span: ScopeSpan,
     pub(crate) performance: Option<Box<Performance>>,
-    /// The scope of the request that this one continues in another task.
+    /// The scope of the request that this scope continues in another task.
     pub(crate) rest_of: Option<Arc<Slot>>,
 }
 
@@ -86,8 +87,9 @@ impl Work {
         }
     }
 
-    /// Sentry gives a transaction the tags of the hub that is current when it is finished. That of a
-    /// tracing span is finished when the last handle of the span is dropped.
+    /// Ends the span and the transaction under the scope's hub. Sentry gives a transaction the tags of the
+    /// hub that is current when the transaction is finished. The transaction of a tracing span is finished
+    /// when the last handle of the span is dropped.
     #[cold]
     fn end_under_hub(&mut self) {
         let _hub = self.hub.clone().filter(|_| hub_is_alive()).map(HubSwitchGuard::new);
@@ -105,7 +107,7 @@ impl Drop for Work {
 }
 
 impl Slot {
-    /// A slot of `base` that nobody else refers to, for a scope that is about to be opened.
+    /// Returns a slot of `base`, for a scope that is about to be opened. Nothing else refers to the slot.
     pub(crate) fn take(base: Option<u64>) -> Arc<Self> {
         let spare = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
@@ -117,19 +119,19 @@ impl Slot {
         })
     }
 
-    /// Keeps the memory for a later scope of the thread, if nobody else refers to it.
+    /// Keeps the memory for a later scope of the thread, if nothing else refers to it.
     pub(crate) fn recycle(mut slot: Arc<Self>) {
         let Some(unique) = Arc::get_mut(&mut slot) else { return };
         unique.work.reset();
         unique.calls.clear();
         let evicted = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
-            // The first may be of a base that is no more.
+            // The first slot may belong to a base that no longer exists.
             let evicted = (pool.len() == SPARES).then(|| pool.swap_remove(0));
             pool.push(slot);
             evicted
         });
-        // A hub's scope holds foreign code, which must not find the pool borrowed.
+        // Dropped only here: a hub's scope holds foreign code, which must not find the pool borrowed.
         drop(evicted);
     }
 

@@ -1,5 +1,5 @@
-//! The raw record of a request: counted references to its parts, which an event may need. It is
-//! rendered in `telemetry`, and only when an event is captured.
+//! The raw record of a request: counted references to the parts of the request that an event may need.
+//! `telemetry` renders the record, and only when an event is captured.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -20,17 +20,20 @@ pub(crate) type Route = axum::extract::MatchedPath;
 #[cfg(not(feature = "axum"))]
 pub(crate) type Route = std::convert::Infallible;
 
-/// Everything that is recorded of the work in one scope.
+/// The record of the work in one scope.
 #[derive(Default)]
 pub(crate) struct Record {
     /// `None` for a scope that no layer opened.
     pub(crate) origin: Option<Origin>,
     pub(crate) request: Option<RequestRecord>,
-    /// The trace of the work, where no span is active: generated or read when it is first needed.
+    /// The trace of the work if no span is active. The trace is generated, or read from the request, when
+    /// it is first needed.
     pub(crate) trace: OnceLock<Box<Trace>>,
-    /// The traces of all work that has none. A log line is too cheap to ask the hubs each time.
+    /// The traces that work without a trace of its own gets. They are kept here, since a log line is too
+    /// cheap to ask the hubs each time.
     pub(crate) fallback_traces: OnceLock<Box<[Option<TraceId>; 2]>>,
-    /// Of the span that the request is handled in, which is over when its failure is reported.
+    /// The context of the span in which the request is handled. The span is over when the failure of the
+    /// request is reported, so its context is kept here.
     pub(crate) span: OnceLock<Box<TraceContext>>,
     /// Whether an event that was captured in the request stands for its failure.
     is_reported: AtomicBool,
@@ -40,10 +43,10 @@ pub(crate) struct Record {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct RecordOptions {
     pub(crate) sends_pii: bool,
-    /// Whether there may be spans.
+    /// Whether the client may make spans.
     pub(crate) traces: bool,
     pub(crate) max_breadcrumbs: usize,
-    /// The trace of all work that has none, if it is known beforehand.
+    /// The trace that work without a trace of its own gets, if this trace is known beforehand.
     pub(crate) fallback_trace: Option<TraceId>,
 }
 
@@ -62,18 +65,18 @@ impl RecordOptions {
 pub(crate) struct ScopeHub {
     pub(crate) hub: Arc<Hub>,
     pub(crate) options: RecordOptions,
-    /// Whether its events are completed from the record.
+    /// Whether the events of the hub are completed from the record.
     pub(crate) completes_events: bool,
 }
 
-/// Where the ID of a scope came from.
+/// The origin of the ID of a scope.
 #[derive(Clone, Copy)]
 pub(crate) enum Origin {
     Inbound,
     Generated(Option<Refusal>),
 }
 
-/// Why an ID that came in was not kept.
+/// The reason for which an inbound ID was not kept.
 #[derive(Clone, Copy)]
 pub(crate) enum Refusal {
     Invalid(InvalidTransactionId),
@@ -87,20 +90,20 @@ pub(crate) struct RequestRecord {
     pub(crate) uri: Uri,
     pub(crate) headers: RecordedHeaders,
     pub(crate) route: Option<Route>,
-    /// Of a caller that is trusted.
+    /// The trace of the caller. Only the trace of a trusted caller is recorded.
     pub(crate) incoming_trace: Option<Box<IncomingTrace>>,
-    /// Whether events that are not the report of its failure show the request.
+    /// Whether the request is shown on every event, and not only on the report of its failure.
     pub(crate) is_shown: bool,
 }
 
-/// The lines of the headers that name the trace of the caller.
+/// The lines of the headers `sentry-trace` and `baggage`, which name the trace of the caller.
 #[derive(Clone)]
 pub(crate) struct IncomingTrace {
     pub(crate) sentry_trace: Vec<HeaderValue>,
     pub(crate) baggage: Vec<HeaderValue>,
 }
 
-/// The trace of a request or a job: that of its caller, or one of its own.
+/// The trace of a request or a job: the trace of its caller, or a trace of its own.
 #[allow(clippy::struct_field_names)] // Sentry's names
 #[derive(Clone, Copy)]
 pub(crate) struct Trace {
@@ -113,18 +116,18 @@ pub(crate) struct Trace {
 /// The performance transaction of a request: Sentry's measurement of its time, not its ID.
 pub(crate) struct Performance {
     pub(crate) transaction: Transaction,
-    /// Whether it is sent to Sentry, and so worth its details.
+    /// Whether the transaction is sent to Sentry, so that its details are worth their cost.
     pub(crate) is_sampled: bool,
-    /// Set when the response is complete or has failed, which may be before the last drop.
+    /// The time at which the response was complete or failed. This may be before the last drop.
     pub(crate) ended: OnceLock<SystemTime>,
 }
 
 /// The headers that an event shows.
 #[derive(Clone)]
 pub(crate) enum RecordedHeaders {
-    /// Those of [`RecordedHeaders::NAMES`].
+    /// The values of the headers [`RecordedHeaders::NAMES`].
     Few([Option<HeaderValue>; 4]),
-    /// For a client that sends personal data.
+    /// All headers, for a Sentry client that sends personal data.
     All(Box<HeaderMap>),
 }
 
@@ -137,18 +140,19 @@ impl RecordedHeaders {
     ];
 }
 
-/// An outbound call that is over.
+/// An outbound call that has ended.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) target: Target,
-    /// By the clock of Sentry's breadcrumbs, so that the call has one place among them on each event.
+    /// The start by the clock of Sentry's breadcrumbs, so that the call has the same place among the
+    /// breadcrumbs on each event.
     pub(crate) started: SystemTime,
     pub(crate) ended: SystemTime,
     pub(crate) outcome: Outcome,
 }
 
-/// Where a call goes.
+/// The target of a call.
 #[derive(Clone)]
 pub(crate) enum Target {
     Uri(Uri),
@@ -162,12 +166,12 @@ impl Default for Target {
     }
 }
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Clone)]
 pub(crate) enum Outcome {
-    /// With a status, and with the gRPC code of a response without a body.
+    /// The call got a response with this status. The code is that of a gRPC response without a body.
     Answered(StatusCode, Option<i32>),
-    /// With an error, whose text is there if its type can be read.
+    /// The call failed with an error. The text is there if the type of the error can be read.
     Failed(Option<Box<str>>),
     Cancelled,
 }
@@ -194,7 +198,7 @@ impl Record {
         }
     }
 
-    /// The record of a fork, which keeps no buffer of the request alive.
+    /// Returns the record for a fork. This record keeps no buffer of the request alive.
     pub(crate) fn fork(&self) -> Self {
         let mut fork = Self {
             origin: self.origin,
@@ -220,7 +224,7 @@ impl Record {
     }
 }
 
-/// The calls of a scope, of which the oldest give way beyond a limit.
+/// The calls of a scope, up to a limit. Beyond the limit, the oldest calls are dropped.
 #[derive(Default)]
 pub(crate) struct Calls(Mutex<VecDeque<Call>>);
 
@@ -239,12 +243,12 @@ impl Calls {
         self.lock().is_empty()
     }
 
-    /// A copy, so that no foreign code runs under the lock.
+    /// Returns a copy of the calls, so that no foreign code runs under the lock.
     pub(crate) fn snapshot(&self) -> Vec<Call> {
         self.lock().iter().cloned().collect()
     }
 
-    /// Continues with the calls of `other`.
+    /// Adds copies of the calls of `other`, which share no buffers with it.
     pub(crate) fn copy_from(&mut self, other: &Self) {
         let calls = self.get_mut();
         calls.extend(other.lock().iter().cloned());
@@ -269,11 +273,12 @@ impl Calls {
 }
 
 impl Call {
-    /// A handler may have built the URI from parts of its request's.
+    /// Copies the URI into a buffer of its own: a handler may have built the URI from parts of the URI of
+    /// its request.
     fn unshare(&mut self) {
         match &mut self.target {
             Target::Uri(uri) => unshare_uri(uri),
-            // It is text of its own.
+            // A `Url` owns its text.
             #[cfg(feature = "reqwest")]
             Target::Url(_) => {}
         }

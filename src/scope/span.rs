@@ -1,8 +1,8 @@
 //! The tracing span of a scope, which log lines show.
 //!
 //! A scope enters its span *before* it switches the hub. sentry-tracing forks the current hub each time
-//! that a span is entered; below the scope's own hub, such a fork cannot take anything along that a
-//! handler sets on it.
+//! that a span is entered, and anything set on the fork is lost when the span is left. In this order the
+//! scope's own hub is current, not the fork, so nothing that a handler sets is lost.
 
 #[cfg(feature = "tracing")]
 use std::mem;
@@ -36,7 +36,7 @@ impl ScopeSpan {
         entered == Some(true)
     }
 
-    /// Drops the handle, which ends the span if it is the last.
+    /// Drops the handle of the span. If it is the last handle, this ends the span.
     pub(crate) fn end(&mut self) {
         if !has_subscriber(|| self.span = None) {
             mem::forget(self.span.take());
