@@ -28,7 +28,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for TransactionId {
     }
 }
 
-/// Rejects a request whose handler takes a [`TransactionId`] while none is current. Answers `500`.
+/// Rejects, with status `500`, a request whose handler takes a [`TransactionId`] while no ID is current.
 ///
 /// There are two causes:
 ///

@@ -1,4 +1,4 @@
-//! Which answers are failures that are worth an event, for both layers, and how an error is read.
+//! Decides, for both layers, which answers are failures that are worth an event, and reads errors.
 
 use std::error::Error;
 use std::fmt;
@@ -80,8 +80,8 @@ impl Failures {
         self.0.grpc_codes.contains(&code)
     }
 
-    /// The gRPC code in the headers of a Trailers-Only response or in trailers, where it is a
-    /// failure.
+    /// Returns the gRPC code in `headers`, if it is a failure. `headers` are those of a Trailers-Only
+    /// response, or trailers.
     pub(crate) fn grpc_failure(&self, headers: &HeaderMap) -> Option<i32> {
         grpc_code(headers).filter(|code| self.has_grpc_code(*code))
     }
@@ -102,7 +102,8 @@ impl fmt::Debug for Failures {
     }
 }
 
-/// The gRPC code in the head of a response, if it is one of gRPC without a body.
+/// Returns the gRPC code in the headers of a response. Only a gRPC response without a body has the code
+/// there.
 pub(crate) fn grpc_answer(headers: &HeaderMap) -> Option<i32> {
     if is_grpc(headers) { grpc_code(headers) } else { None }
 }
@@ -111,13 +112,14 @@ pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<i32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-/// By the type of its content. gRPC-Web counts, but has its trailers in the body, unseen.
+/// Returns whether a message is gRPC by its content type. gRPC-Web counts, but its trailers are in the
+/// body, which no layer reads.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = first_line(headers, &header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Reads no errors, which is the default of both layers. A report names the type of an error.
+/// Reads no errors. This is the default of both layers. A report then names only the type of an error.
 #[derive(Clone, Copy, Debug)]
 pub struct OpaqueErrors(());
 
@@ -127,7 +129,7 @@ impl OpaqueErrors {
     }
 }
 
-/// Reads errors of type `E`, for a report with their texts and sources.
+/// Reads errors of type `E`, so that a report contains their texts and sources.
 ///
 /// It is a part of a layer's type after
 /// [`BindTransactionIdLayer::read_errors`](crate::BindTransactionIdLayer::read_errors) or

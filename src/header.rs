@@ -1,17 +1,17 @@
-//! The header that carries the ID: read from a message, and set on one.
+//! Reads the header that carries the ID from a message, and sets it on a message.
 
 use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{InvalidTransactionId, TransactionId, TransactionIdRule, X_TRANSACTION_ID};
 
-/// A header by its name; without one, [`X_TRANSACTION_ID`], which is a constant: nothing is cloned
-/// for it and nothing dropped.
+/// The name of a header. `None` stands for [`X_TRANSACTION_ID`], a constant, for which nothing is cloned
+/// and nothing dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IdHeader(Option<HeaderName>);
 
-/// The first value of the header `name`. Each message is searched: a walk past a few headers is quicker
-/// than to hash the name.
+/// Returns the first value of the header `name`. Every message is searched, so speed counts: to compare a
+/// few names is quicker than to hash `name`.
 pub(crate) fn first_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     if headers.len() > 8 {
         return headers.get(name);
@@ -19,9 +19,9 @@ pub(crate) fn first_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Optio
     headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
 }
 
-/// What a message says of its ID.
+/// The ID that was read from the header of a message.
 pub(crate) struct Reading {
-    /// The one ID that all lines agree on: `None` without a line.
+    /// The one ID on which all lines agree, or the reason why there is none. `None` if there is no line.
     pub(crate) id: Option<Result<TransactionId, InvalidTransactionId>>,
     /// Whether there is no second line.
     pub(crate) is_one_line: bool,
@@ -42,8 +42,8 @@ impl IdHeader {
     }
 
     pub(crate) fn read(&self, headers: &HeaderMap) -> Reading {
-        // Where the map has as many lines as names, no name has two: this is quicker to ask than
-        // the lines themselves.
+        // If the map has as many lines as names, no name has two lines. To compare the two numbers is
+        // quicker than to count the lines.
         if headers.len() == headers.keys_len() {
             let id = first_line(headers, self.name()).map(TransactionId::try_from);
             return Reading { id, is_one_line: true };
@@ -56,13 +56,14 @@ impl IdHeader {
         Reading { id, is_one_line: lines.iter().nth(1).is_none() }
     }
 
-    /// The valid ID that is there; else `make` makes one, which is left as the only line.
+    /// Returns the ID in `headers`, if it is valid. Otherwise, `make` makes an ID, which becomes the only
+    /// line.
     pub(crate) fn get_or_set(
         &self,
         headers: &mut HeaderMap,
         make: impl FnOnce() -> TransactionId,
     ) -> TransactionId {
-        // Where there is no line, as mostly, one look at the map does for both.
+        // Mostly there is no line. Then one look-up finds that out and inserts the new line.
         if let Ok(Entry::Vacant(vacant)) = headers.try_entry(self.owned_name()) {
             let id = make();
             if vacant.try_insert(id.header_value().clone()).is_err() {
@@ -77,17 +78,17 @@ impl IdHeader {
         })
     }
 
-    /// Leaves `id` as the only line.
+    /// Sets `id` as the only line.
     pub(crate) fn set(&self, headers: &mut HeaderMap, id: &TransactionId) {
         self.set_value(headers, || id.header_value().clone());
     }
 
-    /// Leaves `id` as the only line of a response.
+    /// Sets `id` as the only line of a response.
     ///
     /// Over HTTP/2 the line is marked as one that HPACK never indexes
     /// ([RFC 7541, section 7.1.3](https://www.rfc-editor.org/rfc/rfc7541#section-7.1.3)): an ID does
-    /// not repeat, and its place in the table belongs to headers that do. Such a value hides from
-    /// `Debug`.
+    /// not repeat, and its place in the table belongs to headers that do. `Debug` does not show the value
+    /// of such a line.
     pub(crate) fn echo(&self, headers: &mut HeaderMap, id: &TransactionId, is_http2: bool) {
         self.set_value(headers, || {
             let mut value = id.header_value().clone();
@@ -102,8 +103,9 @@ impl IdHeader {
         }
     }
 
-    /// A map holds 24,576 names, and then refuses to insert, even under a name that it has. A line
-    /// of another name gives way if there is none of this one.
+    /// Sets `value` in a map that is full. A map holds 24,576 names, and then refuses to insert, even
+    /// under a name that it has. So the lines of this name are removed first, or those of another name if
+    /// this name has no line.
     #[cold]
     fn set_in_full_map(&self, headers: &mut HeaderMap, value: HeaderValue) {
         if headers.remove(self.name()).is_none()

@@ -1,4 +1,4 @@
-//! The transaction ID: which values are valid, and how one is generated.
+//! The transaction ID: decides which values are valid, and generates IDs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,11 +16,11 @@ use crate::random;
 /// **and** to `expose_headers` of `CorsLayer`, as the guide [shows](crate::guide::servers#cors).
 pub const X_TRANSACTION_ID: HeaderName = HeaderName::from_static("x-transaction-id");
 
-/// The longest valid ID in bytes, which is the longest value that Sentry keeps of a tag.
+/// The length of the longest valid ID in bytes. Sentry shortens longer values of tags.
 const MAX_LEN: usize = 200;
 
-/// What a front end with a bug sends in place of an ID. Taken as IDs, they would tie the requests
-/// of strangers together.
+/// The words that a front end with a bug sends in place of an ID. As IDs, these words would tie the
+/// requests of strangers together.
 const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 
 /// Identifies one piece of work in every service that takes part in it.
@@ -85,14 +85,14 @@ impl TransactionId {
     fn from_uuid(uuid: Uuid) -> Self {
         let mut digits = [0; uuid::fmt::Simple::LENGTH];
         uuid.simple().encode_lower(&mut digits);
-        // An owner is counted from the start, while other buffers allocate on their first clone.
+        // `from_owner` counts references from the start, while other buffers allocate on the first clone.
         let digits = Bytes::from_owner(digits);
         Self(
             HeaderValue::from_maybe_shared(digits).expect("hexadecimal digits make a header value"),
         )
     }
 
-    /// The same ID in a buffer of its own.
+    /// Returns the same ID in a buffer of its own.
     pub(crate) fn unshared(&self) -> Self {
         HeaderValue::from_bytes(self.0.as_bytes()).map_or_else(|_| self.clone(), Self)
     }
@@ -100,7 +100,7 @@ impl TransactionId {
     /// Returns the ID as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // Every byte was found to be ASCII, so there is no other case.
+        // Every byte of a valid ID is ASCII, so `to_str` never fails.
         self.0.to_str().unwrap_or_default()
     }
 
@@ -140,7 +140,7 @@ impl TryFrom<&HeaderValue> for TransactionId {
     fn try_from(value: &HeaderValue) -> Result<Self, Self::Error> {
         check(value.as_bytes())?;
         let mut value = value.clone();
-        // HTTP/2 may have marked it; an ID is no secret, and must be readable in a debug line.
+        // HTTP/2 may have marked the value as sensitive. An ID is no secret, and `Debug` must show it.
         value.set_sensitive(false);
         Ok(Self(value))
     }
@@ -190,13 +190,14 @@ impl fmt::Debug for TransactionId {
     }
 }
 
-/// What a byte may be to an ID.
+/// A byte that an ID may have. This constant and the next two are flags in [`BYTES`].
 const ALLOWED: u8 = 1;
+/// A letter, or a digit other than `0`.
 const MEANS_SOMETHING: u8 = 2;
-/// A dot or a colon: only where there is one is it worth looking for `..` and `://`.
+/// A dot or a colon. A search for `..` and `://` is needed only in a value that has one of them.
 const MAY_LEAD_AWAY: u8 = 4;
 
-/// One look-up for each byte of each request's header.
+/// The flags of each byte. The check of an ID looks up every byte of it once.
 static BYTES: [u8; 256] = {
     let mut bytes = [0; 256];
     let mut byte = u8::MAX;
@@ -212,7 +213,7 @@ static BYTES: [u8; 256] = {
     }
 };
 
-/// Holds `value` to the rules, in the order in which [`TransactionIdRule`] lists them.
+/// Checks `value` against the rules, in the order in which [`TransactionIdRule`] lists them.
 fn check(value: &[u8]) -> Result<(), InvalidTransactionId> {
     first_broken(value).map_or(Ok(()), |rule| Err(InvalidTransactionId::new(rule, value.len())))
 }
@@ -259,7 +260,7 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct InvalidTransactionId {
     rule: TransactionIdRule,
-    // Kept by each scope that was opened in spite of it, and so kept small.
+    // A `u32`, because each scope that was opened in place of an invalid ID holds this error.
     len: u32,
 }
 
@@ -274,7 +275,8 @@ impl InvalidTransactionId {
         self.rule
     }
 
-    /// Returns the length of the value in bytes; of several header lines, that of the first that differs.
+    /// Returns the length of the value in bytes. If header lines differ, this is the length of the first
+    /// line that differs from the top line.
     #[must_use]
     pub fn value_len(&self) -> usize {
         usize::try_from(self.len).unwrap_or(usize::MAX)

@@ -1,7 +1,7 @@
 //! Carries one *correlation ID* through every service that handles a request, and sets it as the
 //! [Sentry](https://docs.rs/sentry) tag `transaction_id` on everything that they report.
 //!
-//! Two [Tower](https://docs.rs/tower) layers do it: one for servers, one for clients.
+//! Two [Tower](https://docs.rs/tower) layers do this: one for servers, one for clients.
 //!
 //! ```
 //! use axum::{Router, http::StatusCode, routing::get};

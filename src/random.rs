@@ -1,18 +1,18 @@
-//! Random numbers for IDs.
+//! Provides random numbers for IDs.
 //!
-//! The thread-local generator of the crate `rand` has a destructor, and panics in destructors that run
-//! after its own. This buffer has none.
+//! The thread-local generator of the crate `rand` has a destructor, and panics if it is used after that
+//! destructor ran. The buffer in this file has no destructor, and works until the thread is gone.
 
 use std::cell::RefCell;
 
-/// The bytes of one ID.
+/// The number of bytes of one ID.
 const ID: usize = 16;
-/// The IDs that one system call serves.
+/// The number of IDs that one system call serves.
 const IDS: usize = 32;
 
 struct Buffer {
     bytes: [u8; ID * IDS],
-    /// How many of the bytes, from the start, are unused.
+    /// The number of bytes, from the start, that are unused.
     left: usize,
 }
 
@@ -21,7 +21,7 @@ thread_local! {
         const { RefCell::new(Buffer { bytes: [0; ID * IDS], left: 0 }) };
 }
 
-/// Bytes from the generator of the operating system, each of which is used once.
+/// Returns bytes from the generator of the operating system. Each byte is used once.
 pub(crate) fn bytes() -> [u8; ID] {
     BUFFER.with_borrow_mut(|buffer| {
         if buffer.left == 0 {

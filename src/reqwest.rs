@@ -10,7 +10,7 @@ use crate::failures::ReadErrors;
 use crate::scope::record::Target;
 
 impl<R: ReadErrors<Error>> InjectTransactionId<Client, R> {
-    /// Sends `request` through the layer, as `reqwest::Client::execute` would without it.
+    /// Sends `request` through the layer, in place of `reqwest::Client::execute`.
     ///
     /// The method takes `&self`, and needs neither `ready` nor a clone.
     ///

@@ -27,7 +27,7 @@ use crate::failures::ReadErrors;
 /// # }
 /// ```
 ///
-/// Add the layer last, so that each attempt of a retry outside of it is a call of its own.
+/// Add the layer last, inside any middleware that retries, so that each attempt is a call of its own.
 impl<R> Middleware for InjectTransactionIdLayer<R>
 where
     R: ReadErrors<Error> + Send + Sync + 'static,

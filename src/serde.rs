@@ -1,4 +1,4 @@
-//! [`TransactionId`] as text: read through its rules, as from a header.
+//! Writes a [`TransactionId`] as text, and reads it by the same rules as from a header.
 
 use std::fmt;
 

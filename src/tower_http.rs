@@ -1,11 +1,11 @@
-//! tower-http's request ID generators as ours.
+//! Adapts tower-http's generators of request IDs to this crate.
 
 use http::Request;
 use tower_http::request_id::MakeRequestId;
 
 use crate::TransactionId;
 
-/// A tower-http `MakeRequestId` of one service, which clones it as the service is cloned.
+/// A tower-http `MakeRequestId` that belongs to one service. A clone of the service has its own clone.
 pub(crate) trait MakePerService: Send + Sync {
     fn make(&mut self, request: &Request<()>) -> Option<TransactionId>;
     fn boxed_clone(&self) -> Box<dyn MakePerService>;
