@@ -48,8 +48,8 @@ impl fmt::Debug for MissingTransactionIdLayer {
 impl fmt::Display for MissingTransactionIdLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "no transaction ID: add `BindTransactionIdLayer` to the Router, as its last layer; where \
-             a middleware spawns the rest as a task, spawn `InScope::fork` of it",
+            "no transaction ID: add `BindTransactionIdLayer` to the Router, as its last layer; if \
+             a middleware spawns the rest of the request, spawn `InScope::rest_of_request(rest)`",
         )
     }
 }

@@ -122,7 +122,7 @@ fn a_middleware_that_moves_requests_to_another_task_takes_the_scope_along() {
     }
     story(|sentry| async move {
         let spawns = from_fn(async |request: Request<Body>, next: Next| {
-            tokio::spawn(InScope::fork(next.run(request))).await.unwrap()
+            tokio::spawn(InScope::rest_of_request(next.run(request))).await.unwrap()
         });
         let forgets = from_fn(async |request: Request<Body>, next: Next| {
             tokio::spawn(next.run(request)).await.unwrap()
@@ -135,7 +135,7 @@ fn a_middleware_that_moves_requests_to_another_task_takes_the_scope_along() {
         let forgets = serve(route().layer(forgets).layer(BindTransactionIdLayer::new())).await;
         let response = get_with_ids(forgets, &[b"mine"]).await;
         assert!(response.starts_with("HTTP/1.1 500"), "{response}");
-        assert!(response.contains("`InScope::fork`"), "{response}");
+        assert!(response.contains("`InScope::rest_of_request(rest)`"), "{response}");
         assert_eq!(echo(&response), "mine");
     });
 }
