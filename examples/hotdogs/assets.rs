@@ -11,8 +11,9 @@ pub(crate) const COPY_SCRIPT: &str = include_str!("web/copy.js");
 pub(crate) const ICON: &str = include_str!("web/icon.svg");
 pub(crate) const STYLE: &str = include_str!("web/style.css");
 
-/// The pages show text that others wrote. They set it as text; this is for the day somebody
-/// forgets. The one foreign host is the one that Sentry's hosted SDK comes from.
+/// Both pages show text that others wrote, and set it as text, never as HTML. On the day that a change
+/// forgets this, the policy still stops scripts in the text. The only foreign host is the host of
+/// Sentry's hosted SDK.
 const POLICY: &str = "default-src 'self'; script-src 'self' https://browser.sentry-cdn.com; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -36,7 +37,7 @@ fn serve(content_type: &'static str, body: impl IntoResponse) -> Response {
     let headers = [
         (CONTENT_TYPE, content_type),
         (CONTENT_SECURITY_POLICY, POLICY),
-        // Whoever changes a page wants to see it.
+        // The browser asks for the file each time, so that a changed page shows at once.
         (CACHE_CONTROL, "no-cache"),
     ];
     (headers, body).into_response()

@@ -1,5 +1,5 @@
-//! A stand-in for Sentry: takes the envelopes of the SDKs and shows them as stories. What carries
-//! no transaction ID belongs to none and is not kept.
+//! A stand-in for Sentry: takes the envelopes of the SDKs and shows them as stories. The collector
+//! drops a report without a transaction ID, since the report belongs to no story.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ pub(crate) fn router(stories: Arc<Stories>) -> Router {
         .with_state(stories)
 }
 
-/// Where the SDKs deliver. The answer comes after the envelope was read: once a client has
+/// Takes an envelope of an SDK. The answer comes after the envelope was read: once a client has
 /// flushed, its part of the story is there.
 async fn take(State(stories): State<Arc<Stories>>, headers: HeaderMap, body: Bytes) -> Response {
-    // Neither the Rust nor the browser SDK compresses what it sends.
+    // Neither the Rust SDK nor the browser SDK compresses its envelopes, so nothing here unpacks them.
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
     }
@@ -46,8 +46,8 @@ async fn take(State(stories): State<Arc<Stories>>, headers: HeaderMap, body: Byt
     axum::Json(serde_json::json!({})).into_response()
 }
 
-/// Every story until now, then each one again when it changes. A page that falls behind is cut
-/// off: it connects anew and gets them all.
+/// Sends every story until now, and then each story that changes. A page that falls behind loses its
+/// connection: it connects again, and receives all the stories.
 async fn live(
     State(stories): State<Arc<Stories>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {

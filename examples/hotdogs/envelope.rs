@@ -1,8 +1,8 @@
-//! From a Sentry envelope to entries of stories.
+//! Reads the entries of stories from a Sentry envelope.
 //!
-//! It is read as plain JSON. The types of `sentry::protocol` are made for what the Rust SDK
-//! writes: item types that they do not know fail the envelope, and so do a browser's breadcrumbs,
-//! which are a list there and an object with a list in it here.
+//! This file reads the envelope as plain JSON. The types of `sentry::protocol` fit the envelopes of the
+//! Rust SDK only: the whole envelope fails if it has an item of another type, or the breadcrumbs of a
+//! browser, which are a list. The Rust SDK writes breadcrumbs as an object with a list in it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,16 +13,16 @@ use tower_transaction_id::TransactionId;
 
 use crate::story::{BROWSER, Crumb, Entry};
 
-/// Sentry's own limits are wider. A page of stories should stay one that can be read.
+/// Sentry's own limits are wider. These limits keep the page of stories readable.
 const LONGEST_TEXT: usize = 300;
 const CAUSES: usize = 8;
 const BREADCRUMBS: usize = 12;
 
-/// Since 1970.
+/// The first time that is not believed, counted from 1970. It lies in the year 5138.
 const LATEST: Duration = Duration::from_secs(100_000_000_000);
 
-/// The entries of an envelope, each with the ID that it carries. What has none, or cannot be
-/// read, is left out.
+/// Returns the entries of an envelope, each with its ID. Reports without an ID, and reports that cannot
+/// be read, are left out.
 pub(crate) fn entries(envelope: &[u8]) -> Vec<(TransactionId, Entry)> {
     let mut entries = Vec::new();
     for (header, payload) in items(envelope) {
@@ -42,7 +42,8 @@ pub(crate) fn entries(envelope: &[u8]) -> Vec<(TransactionId, Entry)> {
     entries
 }
 
-/// The items, header and payload, up to the first that ends before its time.
+/// Returns the header and the payload of each item. The first item that is cut short, or has a header
+/// that is no JSON, ends the list.
 fn items(envelope: &[u8]) -> impl Iterator<Item = (Value, &[u8])> {
     let (_header, mut rest) = split_line(envelope);
     std::iter::from_fn(move || {
@@ -101,7 +102,7 @@ fn of_event(event: &Value) -> Entry {
     }
 }
 
-/// The innermost frame of the service's own code.
+/// Returns the innermost frame of the service's own code.
 fn own_code(of: &Value) -> Option<String> {
     let frames = of["stacktrace"]["frames"].as_array()?;
     let frame = frames.iter().rev().find(|frame| frame["in_app"] == true)?;
@@ -110,7 +111,8 @@ fn own_code(of: &Value) -> Option<String> {
     Some(text(&format!("{function} ({file}:{})", frame["lineno"])))
 }
 
-/// That an ID began here is worth a word: inside a shop it means that the chain is torn.
+/// Returns a note if the service generated the ID itself: inside a shop, such an ID means that the
+/// chain is torn.
 fn generated(origin: &Value) -> Option<String> {
     let is_generated = origin["source"] == "generated";
     is_generated.then(|| match origin["refused"].as_str() {
@@ -119,8 +121,8 @@ fn generated(origin: &Value) -> Option<String> {
     })
 }
 
-/// How a request was answered, and how long that took, from what Sentry calls a transaction. It stands
-/// where the request began, and ends with the last byte of the answer.
+/// Turns a Sentry transaction, which measures a request, into an entry with the outcome and the
+/// duration. The entry stands where the request began, and ends with the last byte of the answer.
 fn of_trace(trace: &Value) -> Option<(TransactionId, Entry)> {
     let id = trace["tags"][TransactionId::TAG].as_str()?.parse().ok()?;
     let [start, end] = ["start_timestamp", "timestamp"].map(|key| time(&trace[key]));
@@ -149,7 +151,7 @@ fn of_trace(trace: &Value) -> Option<(TransactionId, Entry)> {
     Some((id, entry))
 }
 
-/// The ID of a trace, if it is one. Any other value is left out.
+/// Returns the value in lower case, if it is the ID of a trace.
 fn trace_id(value: &Value) -> Option<String> {
     let id = value.as_str()?;
     let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -160,7 +162,7 @@ fn crumb(crumb: &Value) -> Crumb {
     let data = |key: &str| plain(&crumb["data"][key]);
     let message = match crumb["message"].as_str() {
         Some(message) => text(message),
-        // The shape of an HTTP call in every SDK.
+        // The SDKs describe an HTTP call in these fields, without a message.
         None => text(&["method", "url", "status_code", "reason"].map(data).join(" ")),
     };
     let category = [&crumb["category"], &crumb["type"]];
@@ -182,7 +184,8 @@ fn of_metric(metric: &Value) -> Option<(TransactionId, Entry)> {
     line("metric", metric, Level::Info, &title)
 }
 
-/// Logs and metrics have attributes in place of tags and of a server's name.
+/// Makes the entry of a log or a metric. Neither has tags or a server's name: the ID and the name are
+/// attributes.
 fn line(
     kind: &'static str,
     item: &Value,
@@ -207,7 +210,7 @@ fn line(
     Some((id, entry))
 }
 
-/// `{"values": [...]}`, or the list itself.
+/// Returns the elements of `{"values": [...]}`, or of the list itself: the SDKs write both.
 fn values(value: &Value) -> impl Iterator<Item = &Value> {
     list(value.get("values").unwrap_or(value))
 }
@@ -225,10 +228,11 @@ fn level(value: &Value, otherwise: Level) -> Level {
     }
 }
 
-/// The time of arrival where it is none, or in no year of ours.
+/// Reads a time. In place of a value that is no time, or no time between 1970 and [`LATEST`], the
+/// function returns the time of arrival.
 fn time(value: &Value) -> SystemTime {
-    // Seconds since 1970, or text: the Rust SDK writes the start of a transaction in the one form and its
-    // end in the other. The type of a breadcrumb reads both.
+    // The Rust SDK writes the start of a transaction as seconds since 1970, and the end as text. The
+    // type of a breadcrumb reads both forms.
     let read = serde_json::from_value::<Breadcrumb>(json!({ "timestamp": value }));
     match read.map(|crumb| crumb.timestamp) {
         Ok(time) if (UNIX_EPOCH..UNIX_EPOCH + LATEST).contains(&time) => time,
@@ -244,8 +248,8 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// Others wrote it, and it goes to a terminal as well: no control characters, nothing that turns
-/// the direction of writing, not too long.
+/// Makes text that others wrote safe, since it goes to a terminal as well: replaces control characters,
+/// and characters that turn the direction of writing, and cuts long text.
 fn text(original: &str) -> String {
     let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let safe = |c: char| if c.is_control() || turns(c) { ' ' } else { c };

@@ -1,4 +1,4 @@
-//! The order that the shop places itself, and what its story has to show.
+//! The first order, which the shop places itself, and the checks of the answer and of the story.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +18,8 @@ pub(crate) struct FirstOrder {
 }
 
 impl FirstOrder {
-    /// Orders what cannot be had, as the page would: generates an ID, sends it, reads the echo.
+    /// Orders the artisanal hot dog, which cannot be had. Does so as the page would: generates an ID,
+    /// sends the ID, and reads the echo.
     pub(crate) async fn place(storefront: SocketAddr) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20));
         let id = TransactionId::generate();
@@ -37,7 +38,8 @@ impl FirstOrder {
         Ok(Self { id, status, echoed, kitchen_id })
     }
 
-    /// What contradicts "one ID through both services" in the answer alone.
+    /// Returns the faults of the answer alone. Each of them contradicts "one order that fails, and one
+    /// ID through both services".
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.status != StatusCode::BAD_GATEWAY {
@@ -54,8 +56,8 @@ impl FirstOrder {
         faults
     }
 
-    /// What contradicts it in the stories: the errors of each of the `services` belong under this
-    /// ID, and under no other, and they are in one trace.
+    /// Returns the faults in the stories. Without a fault, the errors of each of the `services` belong
+    /// under this ID and under no other, and all of the `services` report in one trace.
     pub(crate) fn faults_in(&self, stories: &[Story], services: &[&str]) -> Vec<String> {
         let mut faults = Vec::new();
         for service in services {
@@ -74,7 +76,7 @@ impl FirstOrder {
     }
 }
 
-/// What contradicts "one trace through each of the `services`" in a story.
+/// Returns a fault if a story contradicts "one trace through each of the `services`".
 fn fault_in_traces(story: &Story, services: &[&str]) -> Option<String> {
     let traces = story.traces();
     if let [one] = traces.as_slice() {

@@ -1,5 +1,5 @@
-//! The grilled hot dog: an answer that takes its time. It is written while it is read, long after
-//! the handler returned, and the ID holds all the same.
+//! The grilled hot dog: an answer that takes its time. The storefront writes the answer while the page
+//! reads it, long after the handler returned, and the ID holds all the same.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::telemetry::COOKING;
 const TURNS: u32 = 8;
 const TURN: Duration = Duration::from_millis(750);
 
-/// One line of JSON for each turn, and one for how it ended.
+/// Answers with one line of JSON for each turn, and a last line for the outcome.
 pub(crate) fn answer(shop: Arc<Storefront>) -> Response {
     let grill = Grill { shop, turns: 0, customer: Customer { waits: true } };
     let lines = Body::from_stream(stream::unfold(grill, Grill::next_line));
@@ -48,7 +48,8 @@ impl Grill {
             tracing::debug!(target: COOKING, "turn {} of {TURNS}", self.turns);
             json!({ "progress": format!("on the grill, {} of {TURNS}", self.turns) })
         } else {
-            // The kitchen adds the bun. This call is made from the body, and has the ID, too.
+            // The kitchen adds the bun. The body makes this call, after the handler returned, and the
+            // call has the ID, too.
             let cooked = self.shop.cook(Dog::Grilled).await;
             self.customer.waits = false;
             // The performance transaction of the order ends after this line, not with the head of the answer.
@@ -59,9 +60,9 @@ impl Grill {
     }
 }
 
-/// Who waits for the answer. One who leaves closes the connection, and the body is dropped where
-/// it stands, `Customer` included: inside the scope of the request, so that even this event has
-/// the ID.
+/// The customer who waits for the answer. A customer who leaves closes the connection, and the server
+/// drops the unfinished body, `Customer` included. The drop happens inside the scope of the request, so
+/// that even its event has the ID.
 struct Customer {
     waits: bool,
 }

@@ -20,7 +20,8 @@ use tower_transaction_id::{BindTransactionIdLayer, Failures};
 use crate::menu::Dog;
 use crate::telemetry::{self, COOKING};
 
-/// Cooks until standard input ends, which it does when the shop closes or is no more.
+/// Cooks until standard input ends: the input ends when the shop closes, and also when the shop is no
+/// more.
 pub(crate) fn run() -> Result<(), String> {
     let dsn = telemetry::dsn_from_env()?.ok_or("the kitchen is opened by the shop")?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
@@ -35,8 +36,8 @@ async fn serve() -> std::io::Result<()> {
 }
 
 async fn closing_time() {
-    // Ctrl-C reaches every process of the terminal. Here it is only kept from killing: the shop
-    // decides, so that no order is torn and no report is lost.
+    // Ctrl-C reaches every process of the terminal. The kitchen is deaf to it, and closes with the
+    // shop: no order is torn, and no report is lost.
     let deaf = tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
     let mut stdin = tokio::io::stdin();
     let mut nothing = [0; 64];
@@ -49,9 +50,9 @@ fn router() -> Router {
         .route("/cook", post(cook))
         // A panic becomes a 500, and the connection lives on.
         .layer(CatchPanicLayer::new())
-        // Added last, and so outermost. It continues the trace of the storefront, and reports requests
-        // that fail without a reason: an error that `cook` captures by hand, and a panic, stand for
-        // their requests and are not reported twice.
+        // Added last, so this layer is outermost. The layer continues the trace of the storefront, and
+        // reports each request that fails without an event. An error that `cook` captures by hand
+        // stands for its request, and so does a panic: the layer does not report these requests again.
         .layer(
             BindTransactionIdLayer::new()
                 .hub(Hub::main())
@@ -75,9 +76,9 @@ async fn cook(Json(ticket): Json<Value>) -> Response {
             Json(json!({ "cooked": dog.to_string() })).into_response()
         }
         Err(failure) => {
-            // The layer would report that a request failed. Only this code knows the error and
-            // what caused it, and that is worth an event of its own. There is no tag to set: the
-            // layer's scope has it.
+            // The layer would report the failed request, without a reason. Only this code knows the
+            // error and its cause, so it captures both in an event of its own. The code sets no tag,
+            // since the layer's scope has the tag.
             sentry::capture_error(&failure);
             let answer = json!({ "error": failure.to_string() });
             (StatusCode::INTERNAL_SERVER_ERROR, Json(answer)).into_response()
@@ -98,7 +99,7 @@ async fn step(done: &str) {
     tracing::debug!(target: COOKING, "{done}");
 }
 
-/// Everything but the artisanal one gets the mustard from the bucket.
+/// Adds the mustard. Every hot dog but the artisanal one gets it from the bucket.
 fn top(dog: Dog) -> Result<(), OutOfMustard> {
     match dog {
         Dog::Classic | Dog::Veggie | Dog::Grilled => Ok(()),

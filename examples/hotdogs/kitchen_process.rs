@@ -1,4 +1,4 @@
-//! The kitchen as the shop sees it: a child that must neither be lost nor left behind.
+//! The kitchen as the shop sees it: a child process that must neither be lost nor left behind.
 
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
@@ -17,13 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct KitchenProcess {
     pub(crate) address: SocketAddr,
     child: Child,
-    /// Nothing is ever written to it. The kitchen closes when it does, and the system closes it
-    /// however this process ends.
+    /// The kitchen's standard input, to which the shop writes nothing. The kitchen closes when this
+    /// pipe does, and the system closes the pipe however this process ends.
     open: ChildStdin,
 }
 
 impl KitchenProcess {
-    /// This program once more, as the kitchen.
+    /// Starts this program once more, as the kitchen, and reads the address that the kitchen prints.
     pub(crate) async fn open(dsn: &Dsn) -> Result<Self, String> {
         let failed = |error| format!("the kitchen does not open: {error}");
         let program = std::env::current_exe().map_err(failed)?;
@@ -53,12 +53,12 @@ impl KitchenProcess {
         Ok(Self { address, child, open })
     }
 
-    /// Resolves should the kitchen end by itself.
+    /// Resolves if the kitchen ends by itself.
     pub(crate) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// Lets it finish its orders, send its reports and end.
+    /// Lets the kitchen finish its orders, send its reports and end. Kills it after [`PATIENCE`].
     pub(crate) async fn close(mut self) -> Result<(), String> {
         drop(self.open);
         match timeout(PATIENCE, self.child.wait()).await {
@@ -66,7 +66,7 @@ impl KitchenProcess {
             Ok(Ok(status)) => Err(format!("the kitchen ended badly: {status}")),
             Ok(Err(error)) => Err(format!("the kitchen does not end: {error}")),
             Err(_) => {
-                // It is reaped, too.
+                // `kill` waits for the end as well, so that no zombie stays behind.
                 let _ = self.child.kill().await;
                 Err("the kitchen would not close".to_owned())
             }

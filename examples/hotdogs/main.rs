@@ -7,24 +7,24 @@
 //! cargo run --example hotdogs -- --help
 //! ```
 //!
-//! An order for the artisanal hot dog fails in the kitchen. The kitchen reports that, the
-//! storefront reports that its call and its answer failed, and the page reports that the order
-//! failed: events of three programs, which belong together because they carry the same ID. So do
-//! the logs between them. They also share one trace, which the page begins and the services continue.
-//! Where to read on:
+//! An order for the artisanal hot dog fails in the kitchen. The kitchen reports the error, the
+//! storefront reports the failed call and its own failed answer, and the page reports the failed order.
+//! These events of three programs belong together because they carry the same ID. The logs between the
+//! events carry the ID, too. All of them share one trace, which the page begins and the services
+//! continue. The files to read, in this order:
 //!
 //! - `storefront.rs`: the server layer, and the client layer around `reqwest`
-//! - `kitchen.rs`: the server layer in a process of its own, where an error is worth more than
-//!   a status, and where one hot dog panics
-//! - `grill.rs`: an answer that streams, a performance transaction that ends with its last line, and
-//!   what is known of a customer who left
-//! - `telemetry.rs`: what becomes an event, a breadcrumb or a log
+//! - `kitchen.rs`: the server layer in a process of its own, an error that is worth more than a status,
+//!   and the hot dog that makes the kitchen panic
+//! - `grill.rs`: an answer that streams, a performance transaction that ends with the last line of the
+//!   answer, and the event of a customer who leaves
+//! - `telemetry.rs`: the set-up of Sentry, and the choice between a breadcrumb and a log
 //! - `web/shop.js`: the page, which generates the ID and begins the trace
-//! - `collector.rs`: a stand-in for Sentry, so that nothing but cargo is needed; set `SENTRY_DSN`
-//!   and the events go there instead
+//! - `collector.rs`: a stand-in for Sentry, so that the shop needs nothing but cargo; if `SENTRY_DSN`
+//!   is set, the events go to that tracker instead
 //!
-//! The page uses Sentry's browser SDK. `npm --prefix examples/hotdogs/web run build` puts it next
-//! to the page; until then the page asks Sentry's content delivery network for it.
+//! The page uses Sentry's browser SDK. `npm --prefix examples/hotdogs/web run build` puts the SDK next
+//! to the page; until then the page loads the SDK from Sentry's content delivery network.
 
 mod assets;
 mod collector;

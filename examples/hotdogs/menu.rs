@@ -1,4 +1,4 @@
-//! What the shop sells. Only what is on it travels further than the request that named it.
+//! The menu: all that the shop sells. Any other name goes no further than the order that contains it.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ pub(crate) enum Dog {
     Classic,
     /// Is served.
     Veggie,
-    /// Takes its time: the storefront answers while it grills.
+    /// Takes its time: the storefront answers while the sausage is on the grill.
     Grilled,
-    /// Has the kitchen panic.
+    /// Makes the kitchen panic.
     Chili,
     /// Fails in the kitchen: the mustard is used up.
     Artisanal,
 }
 
 impl Dog {
-    /// The dog that an order or a ticket, `{"dog": "..."}`, asks for.
+    /// Returns the hot dog that an order or a ticket, `{"dog": "..."}`, asks for, if it is on the menu.
     pub(crate) fn wanted(order: &serde_json::Value) -> Option<Self> {
         match order.get("dog")?.as_str()? {
             "classic" => Some(Self::Classic),

@@ -26,12 +26,12 @@ The hot-dog shop: one transaction ID through a page, a storefront and a kitchen.
     RUST_LOG=info           show the services' log lines, each with its transaction_id
 ";
 
-/// What the program was asked to do.
+/// The task that the command line gives to the program.
 #[derive(Debug)]
 pub(crate) enum Command {
     Help,
     Shop(Options),
-    /// Not in the help: the shop starts itself again as its kitchen.
+    /// Not in the help: the shop starts this program again as its kitchen.
     Kitchen,
 }
 
@@ -91,7 +91,7 @@ fn origin(value: &str) -> Result<HeaderValue, String> {
 }
 
 fn search(value: String) -> Result<String, String> {
-    // It becomes a link on the page.
+    // The value becomes a link on the page, so only the schemes of the web are allowed.
     let is_web = value.parse().is_ok_and(|url: Url| matches!(url.scheme(), "http" | "https"));
     if is_web && value.contains("{id}") {
         Ok(value)

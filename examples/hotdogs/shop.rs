@@ -18,11 +18,11 @@ use crate::{collector, telemetry, terminal};
 const STOREFRONT_PORT: u16 = 3000;
 const COLLECTOR_PORT: u16 = 3001;
 
-/// Runs the shop until it closes: whether the story came out as it should.
+/// Runs the shop until it closes. With `--once`, returns whether the story came out as it should.
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
     let shop = Shop::prepare(options)?;
-    // Made before the reports start, and so dropped after the last one was sent: the collector
-    // that takes it runs here.
+    // Made before the reports start, so the runtime is dropped after the last report was sent: the
+    // collector, which takes that report, runs on this runtime.
     let runtime = Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
     let _sentry = telemetry::init("storefront", shop.dsn.clone());
     runtime.block_on(shop.open(options))
@@ -32,13 +32,13 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
 struct Shop {
     listener: TcpListener,
     dsn: Dsn,
-    /// None where the environment names a tracker.
+    /// `None` if the environment names a tracker.
     collector: Option<(TcpListener, Arc<Stories>)>,
 }
 
 impl Shop {
     fn prepare(options: &Options) -> Result<Self, String> {
-        // A run that nobody looks at takes no port that another one may want.
+        // With `--once` nobody opens a page, so such a run leaves the usual ports to others.
         let usual = |port| if options.once { 0 } else { port };
         let listener = match options.port {
             Some(port) => listen(port)?,
@@ -92,19 +92,20 @@ impl Shop {
     }
 }
 
-/// One order, its story, and what is wrong with it.
+/// Places one order, prints its story and its faults, and returns whether there are none.
 async fn once(
     storefront: SocketAddr,
     kitchen: Kitchen,
     stories: Option<&Stories>,
 ) -> Result<bool, String> {
     let order = place(storefront).await?;
-    // What a kitchen of somebody else's reports may go anywhere: it is judged by its echo alone.
+    // The reports of somebody else's kitchen may go anywhere, so that kitchen is judged by its echo
+    // alone.
     let services: &[&str] = match kitchen {
         Kitchen::Own(_) => &["storefront", "kitchen"],
         Kitchen::Other(_) => &["storefront"],
     };
-    // Nobody has to guess how long reports take: a closed kitchen has sent its own.
+    // A closed kitchen has sent its reports, so nobody has to guess how long they take.
     kitchen.close().await?;
     telemetry::flush().await;
 
@@ -152,7 +153,7 @@ async fn day(
     Ok(true)
 }
 
-/// Who cooks.
+/// The kitchen that cooks: the shop's own, or the one of `--kitchen-url`.
 enum Kitchen {
     Own(KitchenProcess),
     Other(Url),
@@ -176,7 +177,8 @@ impl Kitchen {
         }
     }
 
-    /// Resolves should the kitchen end by itself; of another one nobody here would know.
+    /// Resolves if the shop's own kitchen ends by itself. The end of another kitchen goes unnoticed
+    /// here.
     async fn ended(&mut self) -> String {
         match self {
             Self::Own(process) => match process.ended().await {
@@ -222,7 +224,7 @@ fn serve(listener: TcpListener, router: Router) -> Result<(), String> {
 
 async fn told_to_close() {
     let interrupted = async {
-        // Without a handler for it, Ctrl-C ends the process as ever.
+        // Without a handler, Ctrl-C ends the process as ever.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

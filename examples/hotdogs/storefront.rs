@@ -28,11 +28,11 @@ use crate::{assets, grill, telemetry, tunnel};
 pub(crate) struct Surroundings {
     pub(crate) kitchen: Url,
     pub(crate) client_layer: bool,
-    /// The origin of a page elsewhere that may order here.
+    /// The origin of another page that may order here.
     pub(crate) cors: Option<HeaderValue>,
-    /// Where the collector shows its stories.
+    /// The address at which the collector shows its stories.
     pub(crate) stories_url: Option<String>,
-    /// Where the tracker shows an ID, with `{id}` in its place.
+    /// The address at which the tracker shows an ID, with `{id}` in place of the ID.
     pub(crate) search_url: Option<String>,
 }
 
@@ -49,16 +49,18 @@ impl Storefront {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10));
         let http = http.build()?;
         let to_kitchen = if surroundings.client_layer {
-            // The kitchen may know the ID, and nobody else: another port of its host is not it.
+            // Only the kitchen may know the ID. Another port of its host is not the kitchen, so the
+            // list names the port, too.
             let kitchen = &surroundings.kitchen;
             let host = kitchen.host_str().unwrap_or_default();
             let port = kitchen.port_or_known_default().unwrap_or_default();
             let hosts = AllowedHosts::only([format!("{host}:{port}")])?;
             let layer = InjectTransactionIdLayer::new(hosts)
-                // A call that fails is an event of its own, also where the order survives it.
+                // A failed call is an event of its own. For the grilled hot dog it is the storefront's
+                // only event, since the answer began with 200.
                 .capture_failures(Failures::new())
                 .read_errors(|error: &reqwest::Error| error)
-                // The kitchen's trace continues the one of the order.
+                // The kitchen continues the trace of the order.
                 .propagate_trace(true);
             BoxCloneSyncService::new(ServiceBuilder::new().layer(layer).service(http.clone()))
         } else {
@@ -81,8 +83,8 @@ impl Storefront {
             .route("/tunnel", post(tunnel::forward))
             .layer(DefaultBodyLimit::max(tunnel::LARGEST_ENVELOPE))
             .with_state(Arc::clone(&shop))
-            // Added last, and so outermost: all of the above happens under the ID. A request that
-            // fails is reported here, in one place; no handler has to think of it.
+            // Added last, so this layer is outermost: all of the above happens under the ID. The layer
+            // reports each request that fails, in one place, so no handler has to think of reports.
             .layer(server());
         // The files of a page are not worth a performance transaction; an order is.
         let orders = Router::new()
@@ -91,7 +93,7 @@ impl Storefront {
             .layer(server().measure_performance(true));
         let router = files.merge(orders);
         match cors {
-            // The one layer that stands further out: it answers preflights by itself.
+            // The only layer that stands further out, since it answers preflights by itself.
             Some(cors) => router.layer(cors),
             None => router,
         }
@@ -124,10 +126,10 @@ fn server() -> BindTransactionIdLayer {
         .make_span_with(telemetry::request_span)
 }
 
-/// For a page of `origin`: it may send the ID, and it may read the one that comes back, which is
-/// hidden from it otherwise.
+/// Lets a page of `origin` send the ID, and read the ID of the response, which the browser hides from
+/// the page otherwise.
 fn cors(origin: HeaderValue) -> CorsLayer {
-    // What Sentry's SDK sends along where the page traces its requests.
+    // Sentry's SDK sends these headers if the page traces its requests.
     let trace = ["sentry-trace", "baggage"].map(HeaderName::from_static);
     CorsLayer::new()
         .allow_origin(origin)
@@ -138,13 +140,13 @@ fn cors(origin: HeaderValue) -> CorsLayer {
         .expose_headers([X_TRANSACTION_ID])
 }
 
-/// Served, under the ID that the kitchen echoed. It is in the answer for the reader who wants to
-/// compare; a shop of your own has no use for it.
+/// A hot dog that was served, under the ID that the kitchen echoed. The answer repeats this ID so that
+/// the first order, and a curious reader, can compare; a shop of your own has no use for it.
 pub(crate) struct Cooked {
     pub(crate) kitchen_id: Option<String>,
 }
 
-/// Not served: the kitchen failed, or cannot be reached.
+/// No hot dog: the kitchen failed, or cannot be reached.
 pub(crate) struct NotCooked {
     pub(crate) kitchen_id: Option<String>,
 }
@@ -164,7 +166,7 @@ async fn order(State(shop): State<Arc<Storefront>>, Json(order): Json<Value>) ->
     (status, Json(answer(dog, cooked))).into_response()
 }
 
-/// The answer to the page.
+/// Returns the answer to the page. For a streamed answer, this is the last line.
 pub(crate) fn answer(dog: Dog, cooked: Result<Cooked, NotCooked>) -> Value {
     match cooked {
         Ok(Cooked { kitchen_id }) => json!({ "served": dog.to_string(), "kitchenId": kitchen_id }),

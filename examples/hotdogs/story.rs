@@ -1,4 +1,4 @@
-//! What the collector keeps: one story for each transaction ID.
+//! The store of the collector: one story for each transaction ID.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,17 +10,18 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tower_transaction_id::TransactionId;
 
-/// Anybody may post to the collector: its memory is bounded in every direction.
+/// Anybody may post to the collector, so its memory is bounded in every direction. `envelope.rs` bounds
+/// each entry.
 const STORIES: usize = 100;
 const ENTRIES_OF_A_STORY: usize = 50;
 
-/// What the reports of a page are filed under: they name no server.
+/// The service of a page's reports, which name no server themselves.
 pub(crate) const BROWSER: &str = "browser";
 
-/// How long before the first server heard of it an order began, at most.
+/// The longest time from the beginning of an order on the page until the first server hears of it.
 const BEFORE_THE_ORDER: Duration = Duration::from_secs(1);
 
-/// What one service reported: an event, a log line, a metric or a trace.
+/// One report of one service: an event, a log line, a metric or a trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) service: String,
@@ -32,12 +33,12 @@ pub(crate) struct Entry {
     pub(crate) causes: Vec<String>,
     /// The innermost line of the service's own code.
     pub(crate) place: Option<String>,
-    /// What else is worth knowing.
+    /// The reason why the ID began in this service, if it did.
     pub(crate) note: Option<String>,
     pub(crate) breadcrumbs: Vec<Crumb>,
-    /// The ID of its trace.
+    /// The ID of the entry's trace.
     pub(crate) trace: Option<String>,
-    /// When the transaction ended, which began at `time`.
+    /// The end of the performance transaction that began at `time`.
     pub(crate) end: Option<SystemTime>,
 }
 
@@ -47,7 +48,7 @@ impl Entry {
     }
 }
 
-/// What the service had done before.
+/// One step of the service before an event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Crumb {
     pub(crate) time: SystemTime,
@@ -56,7 +57,7 @@ pub(crate) struct Crumb {
     pub(crate) text: String,
 }
 
-/// Everything that was reported under one ID, in order of time.
+/// All reports under one ID, in order of time.
 #[derive(Clone, Debug)]
 pub(crate) struct Story {
     pub(crate) id: TransactionId,
@@ -69,8 +70,8 @@ impl Story {
         self.entries.iter().any(|entry| entry.service == service && entry.is_error())
     }
 
-    /// The traces of the entries, in the order in which they begin. In a chain that no link breaks it is
-    /// one.
+    /// Returns the traces of the entries, in the order in which the traces begin. A chain that no link
+    /// breaks has one trace.
     pub(crate) fn traces(&self) -> Vec<Trace<'_>> {
         let mut traces: Vec<Trace<'_>> = Vec::new();
         for entry in &self.entries {
@@ -96,10 +97,10 @@ impl Story {
         self.entries.insert(place, entry);
     }
 
-    /// What happened, step by step: the entries, and between them what led there.
+    /// Returns the story step by step: the entries, and between them the breadcrumbs that led there.
     ///
-    /// A server's breadcrumbs are of one request. A page's are of the whole visit, so those from
-    /// before the order are left out.
+    /// A server's breadcrumbs belong to one request. A page's breadcrumbs belong to the whole visit, so
+    /// those from before the order are left out.
     pub(crate) fn lines(&self) -> Vec<Line<'_>> {
         let crumbs = self.entries.iter().flat_map(|entry| {
             entry.breadcrumbs.iter().map(|crumb| Line::Crumb(&entry.service, crumb))
@@ -202,7 +203,7 @@ impl Line<'_> {
     }
 }
 
-/// The stories of the day, and the channel of those who follow them.
+/// The stories of the day, and the channel to those who follow the stories.
 #[derive(Debug)]
 pub(crate) struct Stories {
     kept: Mutex<VecDeque<Story>>,
@@ -226,17 +227,17 @@ impl Stories {
             kept.pop_front();
         }
         kept.push_back(story.clone());
-        // Sent under the lock, so that nobody hears of an older state after a newer one. It is
-        // no failure that nobody listens.
+        // Sent under the lock, so that nobody receives an older state after a newer one. The only error
+        // is that nobody listens, and that is no failure.
         let _ = self.news.send(story);
     }
 
-    /// The stories, the one that changed last at the end.
+    /// Returns the stories, the one that changed last at the end.
     pub(crate) fn all(&self) -> Vec<Story> {
         self.lock().iter().cloned().collect()
     }
 
-    /// The stories until now, and each one anew that changes from now on.
+    /// Returns the stories until now, and a receiver of each story that changes from now on.
     pub(crate) fn follow(&self) -> (Vec<Story>, broadcast::Receiver<Story>) {
         let kept = self.lock();
         (kept.iter().cloned().collect(), self.news.subscribe())

@@ -1,4 +1,4 @@
-//! What both services say about themselves, and to whom.
+//! The reports and logs of both services, and the tracker that receives them.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 /// The target of the steps of an order, and so the category of their breadcrumbs.
 pub(crate) const COOKING: &str = "cooking";
 
-/// Starts the reports of one service. What the guard still holds is sent when it is dropped.
+/// Starts the reports of one service. The drop of the guard sends the reports that still wait.
 pub(crate) fn init(service: &'static str, dsn: Dsn) -> ClientInitGuard {
     what_is_traced();
     let mut options = ClientOptions::new()
@@ -24,13 +24,13 @@ pub(crate) fn init(service: &'static str, dsn: Dsn) -> ClientInitGuard {
         .in_app_include(["hotdogs"])
         .traces_sample_rate(1.0)
         .shutdown_timeout(Duration::from_secs(5))
-        // Last: it wraps the callbacks that were set before it. Logs and metrics have no tags, so
-        // the ID becomes an attribute of each.
+        // Added last, since the integration wraps the callbacks that were set before. Logs and metrics
+        // have no tags, so the integration makes the ID an attribute of each.
         .add_integration(TransactionIdIntegration::new());
     let is_here = dsn.host() == "127.0.0.1";
     if is_here {
-        // No proxy leads to the collector. One that the environment names would be used, unless
-        // the option is set.
+        // No proxy leads to the collector. Without this option, the SDK would use a proxy that the
+        // environment names.
         options = options.http_proxy("");
     }
     options.dsn = Some(dsn);
@@ -41,19 +41,20 @@ pub(crate) fn init(service: &'static str, dsn: Dsn) -> ClientInitGuard {
     guard
 }
 
-/// The span of a request, whose fields each of its log lines shows.
+/// Returns the span of a request. Each log line of the request shows the fields of this span.
 pub(crate) fn request_span(request: RequestHead<'_>, id: &TransactionId) -> tracing::Span {
     let (method, path) = (request.method(), request.uri().path());
     tracing::info_span!("request", %method, path, transaction_id = %id)
 }
 
-/// Sends each line one way, so that no story shows it twice. A line that is worth keeping of every order
-/// becomes a Sentry log. The single steps become breadcrumbs, which are sent only if something fails.
+/// Sends each line one way, so that no story shows a line twice. A line that is worth keeping for every
+/// order becomes a Sentry log. A single step becomes a breadcrumb, which the SDK sends only with an
+/// event.
 fn what_is_traced() {
     let logs = Targets::new().with_target("hotdogs", LevelFilter::INFO);
     let steps = Targets::new().with_target(COOKING, LevelFilter::DEBUG);
-    // Quiet unless asked: the story is what this example shows. Standard output stays free, too:
-    // the kitchen announces its address there.
+    // Quiet unless `RUST_LOG` asks for lines, since this example shows the story. The lines go to
+    // standard error, since the kitchen announces its address on standard output.
     let lines = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
     let terminal = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     tracing_subscriber::registry()
@@ -63,8 +64,8 @@ fn what_is_traced() {
         .init();
 }
 
-/// The SDK gathers logs and metrics for five seconds before it sends them. That is fine for a
-/// tracker, and long for somebody who watches a story.
+/// Sends logs and metrics early. The SDK gathers them for five seconds, which is fine for a tracker,
+/// and long for somebody who watches a story.
 fn hurry() {
     loop {
         thread::sleep(Duration::from_millis(300));
@@ -74,7 +75,7 @@ fn hurry() {
     }
 }
 
-/// The tracker that the environment names, if it names one.
+/// Returns the DSN of the tracker that the environment names, if it names one.
 pub(crate) fn dsn_from_env() -> Result<Option<Dsn>, String> {
     match env::var("SENTRY_DSN") {
         Ok(dsn) if dsn.is_empty() => Ok(None),
@@ -86,15 +87,15 @@ pub(crate) fn dsn_from_env() -> Result<Option<Dsn>, String> {
     }
 }
 
-/// Returns the address at which the tracker shows the events with an ID, which replaces `{id}`. It is known
-/// for sentry.io only.
+/// Returns the address at which the tracker shows the events with an ID: the ID replaces `{id}` in the
+/// address. Only the address of sentry.io is known.
 pub(crate) fn search_url(dsn: &Dsn) -> Option<String> {
     let is_sentry = dsn.host() == "sentry.io" || dsn.host().ends_with(".sentry.io");
     is_sentry.then(|| "https://sentry.io/issues/?query=transaction_id:{id}".to_owned())
 }
 
-/// Waits until what this process captured has been sent. The SDK blocks while it waits, so this
-/// must not happen on a thread that the collector may need.
+/// Waits until the reports of this process have been sent. The SDK blocks its thread meanwhile, so the
+/// wait must not happen on a thread that the collector may need.
 pub(crate) async fn flush() {
     if let Some(client) = Hub::main().client() {
         let flushed = tokio::task::spawn_blocking(move || client.flush(None)).await;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::story::{Crumb, Line, Stories, Story};
 
-/// A story is printed when nothing was added to it for this long.
+/// The stories that changed are printed when no story has changed for this long.
 const QUIET: Duration = Duration::from_millis(700);
 
 /// Prints every story that changes, for as long as the shop is open.
@@ -35,7 +35,7 @@ pub(crate) async fn follow(stories: Arc<Stories>) {
     }
 }
 
-/// A story, from its first step to its last.
+/// Returns a story as text, from its first step to its last.
 pub(crate) fn timeline(story: &Story) -> String {
     let ink = Ink { on: stdout().is_terminal() && env::var_os("NO_COLOR").is_none() };
     let lines = story.lines();
@@ -52,7 +52,8 @@ pub(crate) fn timeline(story: &Story) -> String {
     text
 }
 
-/// The trace of a story, in full: a terminal has nothing to unfold it with. More than one is an error.
+/// Returns the trace of a story, with its full ID: a terminal cannot unfold a short one. More than one
+/// trace is an error.
 fn traces(story: &Story, ink: &Ink) -> String {
     match story.traces().as_slice() {
         [] => String::new(),
@@ -94,7 +95,7 @@ fn write_line(text: &mut String, line: Line<'_>, width: usize, ink: &Ink) -> fmt
     Ok(())
 }
 
-/// The time of day in UTC: the standard library knows no other.
+/// Returns the time of day in UTC: the standard library knows no other time zone.
 fn clock(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs() % (24 * 60 * 60);

@@ -1,5 +1,5 @@
-//! What the page needs to report to Sentry: the settings of its SDK, the SDK itself, and a way
-//! for its events that ad blockers leave alone.
+//! All that the page needs to report to Sentry: the settings of its SDK, the SDK itself, and a way for
+//! its events that ad blockers leave alone.
 
 use std::path::Path;
 
@@ -14,13 +14,13 @@ use crate::assets;
 
 pub(crate) const LARGEST_ENVELOPE: usize = 1024 * 1024;
 
-/// `npm run build` puts it there.
+/// `npm run build` puts the SDK there.
 const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hotdogs/web/dist/sentry.js");
 
 /// Names the version of the SDK, for the build and for the hosted bundle.
 const PACKAGE: &str = include_str!("web/package.json");
 
-/// What the page asks for before anything else.
+/// Returns the settings, which the page asks for before anything else.
 pub(crate) fn settings(stories: Option<&str>, search: Option<&str>) -> Value {
     let version = serde_json::from_str::<Value>(PACKAGE)
         .ok()
@@ -38,8 +38,8 @@ pub(crate) fn settings(stories: Option<&str>, search: Option<&str>) -> Value {
     json!({ "dsn": dsn, "sdk": sdk, "built": built, "stories": stories, "search": search })
 }
 
-/// The SDK that was built next to the page. Read at each request, since it may be built while the
-/// shop is open.
+/// Serves the SDK that was built next to the page. Each request reads the file, since it may be built
+/// while the shop is open.
 pub(crate) async fn sdk() -> Response {
     match tokio::fs::read(BUNDLE).await {
         Ok(bundle) => assets::script(bundle),
@@ -47,9 +47,9 @@ pub(crate) async fn sdk() -> Response {
     }
 }
 
-/// Passes an envelope of the page on, as it is. It goes where the storefront's own events go: an
-/// envelope names a DSN too, and to follow that would let any visitor choose whom this server
-/// calls.
+/// Passes an envelope of the page on, as it is, to the tracker of the storefront's own events. An
+/// envelope names a DSN, too, but this server ignores that DSN: otherwise any visitor could choose the
+/// host that this server calls.
 pub(crate) async fn forward(envelope: Bytes) -> StatusCode {
     let Some(client) = Hub::main().client() else { return StatusCode::SERVICE_UNAVAILABLE };
     match Envelope::from_bytes_raw(envelope.into()) {

@@ -1,4 +1,4 @@
-// What both pages need. Text is only ever set as text: much of it was written by others.
+// The helpers of both pages. They set text as text, never as HTML, since others wrote much of it.
 
 export function element(name, className, ...children) {
   const made = document.createElement(name);
@@ -7,8 +7,8 @@ export function element(name, className, ...children) {
   return made;
 }
 
-// A button that copies an ID. Where the clipboard is closed it selects the ID on the page, and shows the
-// whole of it first.
+// Returns a button that copies an ID. If the clipboard is closed to the page, the button shows the
+// whole ID on the page and selects it.
 export function copyButton(text, shown, what = 'ID') {
   const button = element('button', 'copy', 'Copy');
   button.type = 'button';

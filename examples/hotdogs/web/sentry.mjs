@@ -1,5 +1,5 @@
-// What the page needs of Sentry's SDK. By name, so that the bundler can leave the rest out: the
-// SDK itself ships no file that a page could load as it is.
+// The functions of Sentry's SDK that the page needs, by name, so that the bundler can leave out the
+// rest. The bundle is needed because the SDK's package has no file that a page could load as it is.
 export {
   captureException, flush, getTraceData, init, SDK_VERSION, startInactiveSpan, startNewTrace, withActiveSpan,
   withScope,

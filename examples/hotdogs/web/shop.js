@@ -1,5 +1,5 @@
-// The front end of Sentry's guide: it generates the transaction ID, sends it along, and reports what
-// fails under it. It also begins the trace of each order.
+// The front end of Sentry's guide: generates a transaction ID for each order, sends the ID with the
+// order, and reports a failed order under its ID. The page also begins the trace of each order.
 import { copyButton, element } from '/copy.js';
 
 const HEADER = 'X-Transaction-ID';
@@ -42,7 +42,8 @@ async function order(dog, name) {
     showServed(card, name, id);
   } catch (error) {
     trace.span?.end();
-    // Who leaves has not failed. The storefront notes it, under the same ID.
+    // A customer who leaves has not failed, so the page reports nothing. The storefront reports the
+    // abandoned order, under the same ID.
     if (leave.signal.aborted) {
       await showAbandoned(card, name, id);
     } else {
@@ -55,7 +56,8 @@ function isStream(response) {
   return response.headers.get('Content-Type') === 'application/x-ndjson';
 }
 
-// Lines of JSON, as they come: those that tell of progress are shown, the last is the answer.
+// Reads lines of JSON as they come: shows the lines about progress, and returns the last line, the
+// answer.
 async function lastLine(response, show) {
   const chunks = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
@@ -74,8 +76,8 @@ async function lastLine(response, show) {
   return answer;
 }
 
-// The tag goes with each event. Set for the page as a whole, as in `setTag`, it would be that of
-// another order as soon as two are under way.
+// Sets the tag on this one event. A tag for the page as a whole, as `setTag` sets it, could be the tag
+// of another order as soon as two orders are under way.
 async function report(error, id, { span }) {
   const Sentry = await sentry;
   if (!Sentry) return false;
@@ -85,9 +87,10 @@ async function report(error, id, { span }) {
   return Sentry.flush(5000);
 }
 
-// Begins a trace that the storefront and the kitchen continue. The SDK gives a page one trace for the whole
-// visit, and an order is a story of its own. The span ends with the answer, which for a stream is its last
-// line. Without the SDK, and before it is loaded, the order goes out untraced.
+// Begins a trace that the storefront and the kitchen continue. The SDK gives a page one trace for the
+// whole visit, but an order is a story of its own. `order` ends the span with the answer; a streamed
+// answer ends with its last line. Without the SDK, and before the SDK is loaded, the order goes out
+// untraced.
 async function beginTrace(dog, id) {
   const Sentry = await Promise.race([sentry, null]);
   if (!Sentry) return {};
@@ -98,7 +101,7 @@ async function beginTrace(dog, id) {
   return { span, headers: Sentry.getTraceData({ span }) };
 }
 
-// The SDK, or null where it cannot be had. Orders do not wait for it.
+// Returns the SDK, or null where it cannot be had. Orders do not wait for the SDK.
 async function loadSentry({ dsn, sdk }) {
   const script = document.createElement('script');
   script.src = sdk;
@@ -112,12 +115,12 @@ async function loadSentry({ dsn, sdk }) {
   if (!(await loaded) || !window.Sentry) return null;
   window.Sentry.init({
     dsn,
-    // Through the shop itself: ad blockers drop what goes to a tracker.
+    // The events go through the shop itself, since ad blockers drop requests to a tracker.
     tunnel: '/tunnel',
-    // It drops an error that looks like the one before, whatever their IDs.
+    // `Dedupe` drops an error that looks like the one before, even if their IDs differ.
     integrations: (defaults) => defaults.filter(({ name }) => name !== 'Dedupe'),
     tracesSampleRate: 1,
-    // One transaction for each span that `beginTrace` starts, as the Rust SDK sends them.
+    // Sends one transaction for each span that `beginTrace` starts, as the Rust SDK does.
     traceLifecycle: 'static',
     beforeBreadcrumb: markOrder,
     beforeSend: keepToOrder,
@@ -126,8 +129,9 @@ async function loadSentry({ dsn, sdk }) {
   return window.Sentry;
 }
 
-// The SDK's breadcrumbs are of the whole visit. Of all of them the story of an order wants the
-// requests, and of those its own: they are marked as they are made, and sorted out in the end.
+// The SDK's breadcrumbs belong to the whole visit, but the story of an order needs only the requests of
+// that order. `markOrder` keeps only requests, and marks each with the ID of its order. `keepToOrder`
+// later removes the requests of other orders from an event.
 function markOrder(breadcrumb, hint) {
   if (breadcrumb.category !== 'fetch') return null;
   const id = hint.input[1]?.headers?.[HEADER];
@@ -174,7 +178,7 @@ function showProgress(card, name, progress, leave) {
   let line = card.querySelector('.progress');
   if (!line) {
     line = element('p', 'progress');
-    // A list that speaks of each turn would drown the rest.
+    // A screen reader that reads out each turn would drown the rest of the list.
     line.ariaLive = 'off';
     const cancel = element('button', 'plain cancel', 'Leave');
     cancel.type = 'button';
@@ -200,7 +204,8 @@ async function showAbandoned(card, name, id) {
   const row = element('p', 'row', code, copyButton(id, code));
   const more = element('p', 'quiet');
   card.replaceChildren(element('p', 'outcome', `${name}: you left. The storefront noted it.`), row, more);
-  // The button that was pressed is gone: the keyboard goes on where it was.
+  // The button that was pressed is gone. The focus moves to the new button, so that the keyboard goes
+  // on from the same place.
   if (hadFocus) row.querySelector('button').focus();
   more.append(...whereToRead(id, await settings));
 }
@@ -218,8 +223,9 @@ async function showFailed(card, name, id, error, reported) {
   more.replaceChildren((await reported) ? 'This page reported it, too. ' : '', ...where);
 }
 
-// A link to the story, to the tracker's search, or to both. In a tab of their own, and always the
-// same one: the orders of this page would be gone with it.
+// Returns a link to the story, to the tracker's search, or to both, and otherwise the words to search
+// for. Each link has a tab of its own, and always the same one: if a link opened in this tab, the
+// orders of this page would be gone.
 function whereToRead(id, { stories, search }) {
   const link = (text, href, target) => Object.assign(element('a', '', text), { href, target });
   const links = [];

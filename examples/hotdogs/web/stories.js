@@ -16,14 +16,15 @@ function say(state, text) {
   line.textContent = text;
 }
 
-// A story comes whole each time it changes, the latest last.
+// Shows a story. The whole story comes each time it changes, and the story that changed last comes
+// last.
 function show(story) {
   const lines = story.lines.map((entry) => line(entry, story));
   const card = element('article', 'story', heading(story), element('ol', 'lines', ...lines));
   if (story.leftOut) card.append(element('p', 'quiet', `And ${story.leftOut} more.`));
   const before = shown.get(story.id);
   shown.set(story.id, card);
-  // The reader may be in the middle of it: what is shown already keeps its place.
+  // A story that is already shown keeps its place, since the reader may be in the middle of it.
   if (before) before.replaceWith(card);
   else stories.prepend(card);
   choose();
@@ -43,7 +44,7 @@ function heading(story) {
   return head;
 }
 
-// One trace, or the ways in which the story falls apart.
+// Returns the one trace of a story, or all the traces into which the story falls apart.
 function traces(traces) {
   if (traces.length === 1) {
     const [{ id }] = traces;
@@ -58,14 +59,16 @@ function traces(traces) {
   return broken;
 }
 
-// As much of it as tells it from others. All of it is in the title.
+// Shows the first digits of the ID of a trace, which are enough to compare traces. The title has all
+// digits.
 function traceId(id) {
   const shown = element('code', 'trace-id', `${id.slice(0, 8)}\u2026`);
   shown.title = id;
   return shown;
 }
 
-// The time of a transaction within that of its story. The line says it in words.
+// Draws the time of a transaction within the time of its story. Screen readers skip the bar, since the
+// line has the time in words.
 function bar({ time, end }, { lines }) {
   const first = Math.min(...lines.map((line) => line.time));
   const last = Math.max(...lines.map((line) => line.end ?? line.time));
@@ -85,7 +88,7 @@ function line(line, story) {
   const service = element('span', 'service', line.service);
   const what = element('div', 'what', element('p', 'title', line.title));
   const level = line.kind === 'log' || line.kind === 'metric' ? `${line.level} ${line.kind}` : line.level;
-  // Traces have no level, and nearly every breadcrumb has one that says nothing.
+  // A trace has no level of its own, and the level of nearly every breadcrumb means nothing.
   const says = line.kind === 'breadcrumb' ? !['info', 'debug'].includes(level) : line.kind !== 'trace';
   if (says) what.prepend(element('span', 'level', level));
   for (const cause of line.causes ?? []) what.append(element('p', 'cause', `because of ${cause}`));
@@ -98,7 +101,7 @@ function line(line, story) {
   return item;
 }
 
-// The address names one story, or none and so all of them.
+// Shows the one story that the address names, or all the stories if the address names none.
 function choose() {
   const wanted = decodeURIComponent(location.hash.slice(1));
   const known = !wanted || shown.has(wanted);
