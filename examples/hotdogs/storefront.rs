@@ -106,7 +106,7 @@ impl Storefront {
             Ok(request) => self.to_kitchen.clone().oneshot(request).await,
             Err(error) => Err(error),
         };
-        // Nothing is captured here: the client layer has reported the call that failed.
+        // Nothing is captured here, since the client layer reports the call that failed.
         let Ok(response) = answered else { return Err(NotCooked { kitchen_id: None }) };
         let echoed = response.headers().get(X_TRANSACTION_ID);
         let kitchen_id = echoed.and_then(|id| id.to_str().ok()).map(str::to_owned);

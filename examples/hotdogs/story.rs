@@ -102,9 +102,16 @@ impl Story {
     /// A server's breadcrumbs belong to one request. A page's breadcrumbs belong to the whole visit, so
     /// those from before the order are left out.
     pub(crate) fn lines(&self) -> Vec<Line<'_>> {
-        let crumbs = self.entries.iter().flat_map(|entry| {
-            entry.breadcrumbs.iter().map(|crumb| Line::Crumb(&entry.service, crumb))
-        });
+        // Two events of one service have the same breadcrumbs.
+        let mut crumbs: Vec<(&str, &Crumb)> = Vec::new();
+        for entry in &self.entries {
+            for crumb in &entry.breadcrumbs {
+                if !crumbs.contains(&(&entry.service, crumb)) {
+                    crumbs.push((&entry.service, crumb));
+                }
+            }
+        }
+        let crumbs = crumbs.into_iter().map(|(service, crumb)| Line::Crumb(service, crumb));
         let mut lines: Vec<_> = crumbs.chain(self.entries.iter().map(Line::Entry)).collect();
         let servers = lines.iter().filter(|line| line.service() != BROWSER);
         if let Some(start) = servers.map(Line::time).min() {
@@ -114,11 +121,6 @@ impl Story {
             });
         }
         lines.sort_by_key(Line::time);
-        // Two events of one service have the same breadcrumbs.
-        lines.dedup_by(|one, other| match (one, other) {
-            (Line::Crumb(service, crumb), Line::Crumb(of, same)) => service == of && crumb == same,
-            _ => false,
-        });
         lines
     }
 
