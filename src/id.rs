@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
-use crate::random;
+use crate::{flags, random};
 
 /// Names the header that carries the ID: `x-transaction-id`, written `X-Transaction-ID` in Sentry's
 /// guide.
@@ -20,7 +20,7 @@ pub const X_TRANSACTION_ID: HeaderName = HeaderName::from_static("x-transaction-
 const MAX_LEN: usize = 200;
 
 /// The words that a front end with a bug sends in place of an ID. As IDs, these words would tie the
-/// requests of strangers together.
+/// requests of strangers together. The longest word is the first one.
 const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 
 /// Identifies one piece of work in every service that takes part in it.
@@ -190,28 +190,19 @@ impl fmt::Debug for TransactionId {
     }
 }
 
-/// A byte that an ID may have. This constant and the next two are flags in [`BYTES`].
-const ALLOWED: u8 = 1;
+/// A byte that no ID may have. This constant and the next two are flags in [`BYTES`].
+const FORBIDDEN: u8 = 1;
 /// A letter, or a digit other than `0`.
 const MEANS_SOMETHING: u8 = 2;
 /// A dot or a colon. A search for `..` and `://` is needed only in a value that has one of them.
 const MAY_LEAD_AWAY: u8 = 4;
 
-/// The flags of each byte. The check of an ID looks up every byte of it once.
-static BYTES: [u8; 256] = {
-    let mut bytes = [0; 256];
-    let mut byte = u8::MAX;
-    loop {
-        bytes[byte as usize] = match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'1'..=b'9' => ALLOWED | MEANS_SOMETHING,
-            b'0' | b'-' | b'_' | b'+' | b'/' | b'=' | b'@' | b'~' => ALLOWED,
-            b'.' | b':' => ALLOWED | MAY_LEAD_AWAY,
-            _ => 0,
-        };
-        let Some(next) = byte.checked_sub(1) else { break bytes };
-        byte = next;
-    }
-};
+static BYTES: flags::Table = flags::table!(|byte| match byte {
+    b'A'..=b'Z' | b'a'..=b'z' | b'1'..=b'9' => MEANS_SOMETHING,
+    b'0' | b'-' | b'_' | b'+' | b'/' | b'=' | b'@' | b'~' => 0,
+    b'.' | b':' => MAY_LEAD_AWAY,
+    _ => FORBIDDEN,
+});
 
 /// Checks `value` against the rules, in the order in which [`TransactionIdRule`] lists them.
 fn check(value: &[u8]) -> Result<(), InvalidTransactionId> {
@@ -222,19 +213,14 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
     if value.is_empty() || value.len() > MAX_LEN {
         return Some(TransactionIdRule::Length);
     }
-    let (mut all, mut any) = (u8::MAX, 0);
-    for byte in value {
-        let is = BYTES[usize::from(*byte)];
-        all &= is;
-        any |= is;
-    }
-    if all & ALLOWED == 0 {
+    let flags = flags::any(value, &BYTES);
+    if flags & FORBIDDEN != 0 {
         return Some(TransactionIdRule::Bytes);
     }
-    if any & MEANS_SOMETHING == 0 {
+    if flags & MEANS_SOMETHING == 0 {
         return Some(TransactionIdRule::Meaning);
     }
-    if any & MAY_LEAD_AWAY != 0 {
+    if flags & MAY_LEAD_AWAY != 0 {
         if value.windows(2).any(|pair| pair == b"..") {
             return Some(TransactionIdRule::Path);
         }
@@ -243,7 +229,8 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
         }
     }
     let is_placeholder = |word: &&str| value.eq_ignore_ascii_case(word.as_bytes());
-    PLACEHOLDERS.iter().any(is_placeholder).then_some(TransactionIdRule::Placeholder)
+    let is_short = value.len() <= PLACEHOLDERS[0].len();
+    (is_short && PLACEHOLDERS.iter().any(is_placeholder)).then_some(TransactionIdRule::Placeholder)
 }
 
 /// Reports a value that is no [`TransactionId`]: the rule that it broke, and its length.

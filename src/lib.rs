@@ -63,6 +63,7 @@
 mod axum;
 mod client;
 mod failures;
+mod flags;
 pub mod guide;
 mod header;
 mod id;
