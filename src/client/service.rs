@@ -146,7 +146,7 @@ impl Config {
                 header: Some(&self.header),
                 ..Opening::default()
             };
-            TransactionIdScope::open(id.clone(), opening, || false)
+            TransactionIdScope::open(id.clone(), &opening, || false)
         });
         let mut record = None;
         let inner = InScope::start(scope, || {

@@ -24,7 +24,7 @@ const UPSTREAM_TAG: &str = "upstream_transaction_id";
 pub(crate) struct Tags<'a> {
     pub(crate) id: &'a TransactionId,
     /// A valid ID that was not trusted.
-    pub(crate) upstream: Option<TransactionId>,
+    pub(crate) upstream: Option<&'a TransactionId>,
     /// Whether the scope is a fork, and so belongs to the same request as its parent.
     pub(crate) is_fork: bool,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Tags<'a> {
 impl Tags<'_> {
     fn set(&self, scope: &mut Scope) {
         scope.set_tag(TransactionId::TAG, self.id.as_str());
-        if let Some(upstream) = &self.upstream {
+        if let Some(upstream) = self.upstream {
             scope.set_tag(UPSTREAM_TAG, upstream.as_str());
         } else if !self.is_fork {
             // The parent hub may have the tag of another request, inside which this scope is opened.

@@ -79,7 +79,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) header: Option<&'a IdHeader>,
     pub(crate) trusts_caller: bool,
     /// A valid ID that was not trusted.
-    pub(crate) upstream: Option<TransactionId>,
+    pub(crate) upstream: Option<&'a TransactionId>,
 }
 
 impl TransactionIdScope {
@@ -89,7 +89,7 @@ impl TransactionIdScope {
     /// If no span is active, the events of the scope are in a trace of the scope's own.
     #[must_use]
     pub fn new(id: TransactionId) -> Self {
-        Self::open(id, Opening::default(), || true)
+        Self::open(id, &Opening::default(), || true)
     }
 
     /// Forks the current scope for a task that belongs to the current work.
@@ -187,10 +187,10 @@ impl TransactionIdScope {
     /// base hub are always completed.
     pub(crate) fn open(
         id: TransactionId,
-        opening: Opening<'_>,
+        opening: &Opening<'_>,
         completes_events: impl FnOnce() -> bool,
     ) -> Self {
-        let Opening { base, origin, header, trusts_caller, upstream } = opening;
+        let &Opening { base, origin, header, trusts_caller, upstream } = opening;
         let mut slot = Slot::take(base.map(BaseHub::key));
         let unique = Arc::get_mut(&mut slot).expect("a slot from the pool is unique");
         let tags = Tags { id: &id, upstream, is_fork: false };

@@ -59,6 +59,7 @@ impl Work {
         self.id.as_ref().expect("a scope outside the pool is open")
     }
 
+    #[inline]
     pub(crate) fn open(&mut self, id: TransactionId, hub: Option<ScopeHub>) {
         self.id = Some(id);
         if let Some(ScopeHub { hub, options, completes_events }) = hub {
@@ -108,6 +109,7 @@ impl Drop for Work {
 
 impl Slot {
     /// Returns a slot of `base`, for a scope that is about to be opened. Nothing else refers to the slot.
+    #[inline]
     pub(crate) fn take(base: Option<u64>) -> Arc<Self> {
         let spare = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();

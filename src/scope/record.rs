@@ -186,6 +186,7 @@ impl Record {
         self.is_reported.load(Relaxed)
     }
 
+    #[inline]
     pub(crate) fn reset(&mut self) {
         self.origin = None;
         self.request = None;
@@ -259,8 +260,12 @@ impl Calls {
         self.get_mut().iter_mut().for_each(Call::unshare);
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
-        self.get_mut().clear();
+        let calls = self.get_mut();
+        if !calls.is_empty() {
+            calls.clear();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Call>> {

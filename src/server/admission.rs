@@ -86,27 +86,23 @@ impl Config {
             return Admission { kept: Some(Box::new(id.clone())), ..Admission::default() };
         }
         let trusts_caller = self.trust.accepts(request, matches!(incoming, Some(Ok(_))));
-        let (id, refusal) = match incoming {
-            Some(Ok(id)) if trusts_caller => {
-                if !is_one_line {
-                    self.header.set(request.headers_mut(), &id);
-                }
-                let scope = self.open(id, request, trusts_caller, Origin::Inbound, None);
-                return Admission { scope: Some(scope), ..Admission::default() };
-            }
-            Some(Ok(id)) => (Some(id), Some(Refusal::Untrusted)),
-            Some(Err(why)) => (None, Some(Refusal::Invalid(why))),
-            None => (None, None),
+        let mut generate =
+            |upstream, refusal| (generator.make(request), Origin::Generated(refusal), upstream);
+        let (id, origin, upstream) = match incoming {
+            Some(Ok(id)) if trusts_caller => (id, Origin::Inbound, None),
+            Some(Ok(id)) => generate(Some(id), Some(Refusal::Untrusted)),
+            Some(Err(why)) => generate(None, Some(Refusal::Invalid(why))),
+            None => generate(None, None),
         };
-        let (upstream, generated) = (id, generator.make(request));
-        self.header.set(request.headers_mut(), &generated);
-        let origin = Origin::Generated(refusal);
-        let scope = self.open(generated, request, trusts_caller, origin, upstream);
-        let refused = match refusal {
-            Some(Refusal::Invalid(why)) => Some(why),
-            Some(Refusal::Untrusted) | None => None,
+        if !is_one_line || matches!(origin, Origin::Generated(_)) {
+            self.header.set(request.headers_mut(), &id);
+        }
+        let refused = match origin {
+            Origin::Generated(Some(Refusal::Invalid(why))) => Some(why),
+            _ => None,
         };
-        Admission { scope: Some(scope), refused, ..Admission::default() }
+        let scope = self.open(id, request, trusts_caller, origin, upstream.as_ref());
+        Admission { scope: Some(scope), kept: None, refused }
     }
 
     /// Opens the scope of `request`. Records the request if an event or a trace may need the record.
@@ -116,7 +112,7 @@ impl Config {
         request: &Request<B>,
         trusts_caller: bool,
         origin: Origin,
-        upstream: Option<TransactionId>,
+        upstream: Option<&TransactionId>,
     ) -> TransactionIdScope {
         // The record holds the caller's trace, which the events and calls of the request belong to.
         let records = LazyCell::new(|| {
@@ -132,11 +128,11 @@ impl Config {
             trusts_caller,
             upstream,
         };
-        let mut scope = TransactionIdScope::open(id, opening, || *records);
+        let mut scope = TransactionIdScope::open(id, &opening, || *records);
         if scope.hub().is_some() && *records {
             let options = scope.work().options;
-            let record = RequestRecord::of(request, options, trusts_caller, self.records_request);
-            scope.work_mut().record.request = Some(record);
+            let place = &mut scope.work_mut().record.request;
+            RequestRecord::fill(place, request, options, trusts_caller, self.records_request);
             if self.measures {
                 scope.start_performance();
             }

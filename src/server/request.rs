@@ -51,42 +51,48 @@ impl<'a> RequestHead<'a> {
 }
 
 impl RequestRecord {
-    /// Records references to the parts of `request` that an event may show.
-    pub(crate) fn of<B>(
+    /// Records references to the parts of `request` that an event may show. The record is large, so it is
+    /// filled in `place`.
+    pub(crate) fn fill<B>(
+        place: &mut Option<Self>,
         request: &Request<B>,
         options: RecordOptions,
         trusts_caller: bool,
         is_shown: bool,
-    ) -> Self {
-        let headers = request.headers();
-        let lines = |name: &HeaderName| headers.get_all(name).iter().cloned().collect();
-        let trace =
-            || IncomingTrace { sentry_trace: lines(&SENTRY_TRACE), baggage: lines(&BAGGAGE) };
-        let (headers, has_trace) = if options.sends_pii {
-            (RecordedHeaders::All(Box::new(headers.clone())), has_trace(request))
-        } else {
-            let (few, has_trace) = few(headers);
-            (RecordedHeaders::Few(few), has_trace)
-        };
-        Self {
+    ) {
+        let record = place.insert(Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            headers,
+            headers: RecordedHeaders::Few([const { None }; 4]),
             route: matched_route(request),
-            incoming_trace: (trusts_caller && has_trace).then(|| Box::new(trace())),
+            incoming_trace: None,
             is_shown,
+        });
+        let headers = request.headers();
+        let has_trace = match &mut record.headers {
+            RecordedHeaders::Few(few) if !options.sends_pii => record_few(few, headers),
+            all => {
+                *all = RecordedHeaders::All(Box::new(headers.clone()));
+                has_trace(request)
+            }
+        };
+        if trusts_caller && has_trace {
+            let lines = |name: &HeaderName| headers.get_all(name).iter().cloned().collect();
+            record.incoming_trace = Some(Box::new(IncomingTrace {
+                sentry_trace: lines(&SENTRY_TRACE),
+                baggage: lines(&BAGGAGE),
+            }));
         }
     }
 }
 
-/// Returns the first value of each of [`RecordedHeaders::NAMES`], and whether the headers hold a trace.
-fn few(headers: &HeaderMap) -> ([Option<HeaderValue>; 4], bool) {
+/// Records the first value of each of [`RecordedHeaders::NAMES`]. Returns whether the headers hold a trace.
+fn record_few(values: &mut [Option<HeaderValue>; 4], headers: &HeaderMap) -> bool {
     // Up to some twenty headers, a walk through all of them is quicker than five look-ups.
     if headers.keys_len() > 20 {
-        let values = RecordedHeaders::NAMES.each_ref().map(|name| headers.get(name).cloned());
-        return (values, headers.contains_key(&SENTRY_TRACE));
+        *values = RecordedHeaders::NAMES.each_ref().map(|name| headers.get(name).cloned());
+        return headers.contains_key(&SENTRY_TRACE);
     }
-    let mut values = [const { None }; 4];
     let mut has_trace = false;
     for (name, value) in headers {
         let at = match *name {
@@ -102,7 +108,7 @@ fn few(headers: &HeaderMap) -> ([Option<HeaderValue>; 4], bool) {
         let place: &mut Option<HeaderValue> = &mut values[at];
         place.get_or_insert_with(|| value.clone());
     }
-    (values, has_trace)
+    has_trace
 }
 
 pub(crate) fn has_trace<B>(request: &Request<B>) -> bool {
