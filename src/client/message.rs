@@ -3,6 +3,7 @@
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, Method, StatusCode, header};
 
+use crate::flags;
 use crate::scope::record::Target;
 
 /// Marks a request that [`InjectTransactionId`](crate::InjectTransactionId) can send: `http::Request<B>`
@@ -111,22 +112,24 @@ impl<B> sealed::Response for http::Response<B> {
 /// authority. Nearly all authorities are of this form, and this takes a fifth of the instructions of a
 /// parse.
 fn plain_host(authority: &str) -> Option<&str> {
-    let Some(end) = authority.bytes().position(|byte| !OF_A_NAME[usize::from(byte)]) else {
-        return Some(authority);
-    };
-    let (host, port) = (authority.get(..end)?, authority.get(end..)?.strip_prefix(':')?);
-    port.bytes().all(|byte| byte.is_ascii_digit()).then_some(host)
+    match flags::any(authority.as_bytes(), &BYTES) {
+        0 => Some(authority),
+        COLON => {
+            let (host, port) = authority.split_once(':')?;
+            port.bytes().all(|byte| byte.is_ascii_digit()).then_some(host)
+        }
+        _ => None,
+    }
 }
 
-static OF_A_NAME: [bool; 256] = {
-    let mut bytes = [false; 256];
-    let mut byte = u8::MAX;
-    loop {
-        bytes[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        let Some(next) = byte.checked_sub(1) else { break bytes };
-        byte = next;
-    }
-};
+const COLON: u8 = 1;
+const NEITHER_NAME_NOR_COLON: u8 = 2;
+
+static BYTES: flags::Table = flags::table!(|byte| match byte {
+    b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => 0,
+    b':' => COLON,
+    _ => NEITHER_NAME_NOR_COLON,
+});
 
 /// Returns the host and the port of the `Host` line. Returns `None` if there are several lines, or if the
 /// line has more than a host and a port.

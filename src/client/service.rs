@@ -193,9 +193,13 @@ impl Config {
         request: &mut Req,
         is_allowed: bool,
     ) -> Option<Box<OutboundCall>> {
+        // The scope of a generated ID ends with the call.
+        let breadcrumb = self.breadcrumbs && !is_generated;
+        if !breadcrumb && self.failures.is_none() && !self.propagate_trace {
+            return None;
+        }
         let recording = Recording {
-            // The scope of a generated ID ends with the call.
-            breadcrumb: self.breadcrumbs && !is_generated,
+            breadcrumb,
             failures: self.failures.as_ref(),
             span: self.propagate_trace,
             header: &self.header,
