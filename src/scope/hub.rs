@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use sentry::protocol::{Event, TraceId, Transaction};
 use sentry::types::Uuid;
@@ -20,6 +20,10 @@ pub(crate) const INTEGRATION: &str = "transaction-id";
 /// The tag of a valid ID that a request brought and that was not trusted.
 const UPSTREAM_TAG: &str = "upstream_transaction_id";
 
+/// Whether a scope of this process has ever had [`UPSTREAM_TAG`]. Before that, no hub has the tag, and its
+/// removal would cost each request two hashes.
+static HAS_UPSTREAM: AtomicBool = AtomicBool::new(false);
+
 /// The tags of a scope.
 pub(crate) struct Tags<'a> {
     pub(crate) id: &'a TransactionId,
@@ -33,8 +37,9 @@ impl Tags<'_> {
     fn set(&self, scope: &mut Scope) {
         scope.set_tag(TransactionId::TAG, self.id.as_str());
         if let Some(upstream) = self.upstream {
+            HAS_UPSTREAM.store(true, Relaxed);
             scope.set_tag(UPSTREAM_TAG, upstream.as_str());
-        } else if !self.is_fork {
+        } else if !self.is_fork && HAS_UPSTREAM.load(Relaxed) {
             // The parent hub may have the tag of another request, inside which this scope is opened.
             scope.remove_tag(UPSTREAM_TAG);
         }
