@@ -31,6 +31,7 @@ thread_local! {
 }
 
 /// Returns whether this thread still has a hub.
+#[inline]
 pub(crate) fn hub_is_alive() -> bool {
     if HAS_CANARY.get() {
         // A hub may outlive its canary for a moment.
@@ -47,6 +48,7 @@ pub(crate) fn hub_is_alive() -> bool {
 /// panic cannot be caught (`panic = "abort"`, or the thread is unwinding), the hub of a thread that may be
 /// ending counts as lost.
 #[cold]
+#[inline(never)]
 fn probe_hub() -> bool {
     if cfg!(not(panic = "unwind")) {
         // A thread that has not used its canary is most probably not ending.

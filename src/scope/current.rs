@@ -78,14 +78,15 @@ pub(crate) struct Entered<'a> {
 impl<'a> Entered<'a> {
     // This function and those below run for each frame of a body. Inlined, they cost half as much as
     // when they are called.
-    #[inline]
+    #[allow(clippy::inline_always)] // rustc does not inline this function on a hint alone
+    #[inline(always)]
     pub(crate) fn new(place: &'a mut Option<Arc<Slot>>) -> Self {
         let Some(slot) = place else {
             return Self { place: None, hub: None, has_span: false };
         };
         let Work { hub, span, .. } = slot.work();
         let can_switch = (hub.is_some() || span.is_some()) && hub_is_alive();
-        let has_span = can_switch && span.enter();
+        let has_span = can_switch && span.is_some() && span.enter();
         let hub = hub.as_ref().filter(|_| can_switch);
         let hub = hub.map(|hub| HubSwitchGuard::new(Arc::clone(hub)));
         swap_current(place);
