@@ -1,6 +1,5 @@
 //! Decides on the ID of a request, and opens its scope.
 
-use std::cell::LazyCell;
 use std::sync::Arc;
 
 use http::Request;
@@ -115,12 +114,14 @@ impl Config {
         upstream: Option<&TransactionId>,
     ) -> TransactionIdScope {
         // The record holds the caller's trace, which the events and calls of the request belong to.
-        let records = LazyCell::new(|| {
+        let records = || {
             self.records_request
                 || self.measures
                 || self.failures.is_some()
                 || (trusts_caller && has_trace(request))
-        });
+        };
+        // `open` asks only if it forks the current hub.
+        let mut known = None;
         let opening = Opening {
             base: self.base.as_deref(),
             origin: Some(origin),
@@ -128,8 +129,8 @@ impl Config {
             trusts_caller,
             upstream,
         };
-        let mut scope = TransactionIdScope::open(id, &opening, || *records);
-        if scope.hub().is_some() && *records {
+        let mut scope = TransactionIdScope::open(id, &opening, || *known.insert(records()));
+        if scope.hub().is_some() && known.unwrap_or_else(records) {
             let options = scope.work().options;
             let place = &mut scope.work_mut().record.request;
             RequestRecord::fill(place, request, options, trusts_caller, self.records_request);

@@ -2,6 +2,7 @@
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
+use crate::header::first_line;
 use crate::scope::record::{IncomingTrace, RecordOptions, RecordedHeaders, RequestRecord, Route};
 use crate::telemetry::trace::{BAGGAGE, SENTRY_TRACE};
 
@@ -112,7 +113,7 @@ fn record_few(values: &mut [Option<HeaderValue>; 4], headers: &HeaderMap) -> boo
 }
 
 pub(crate) fn has_trace<B>(request: &Request<B>) -> bool {
-    request.headers().contains_key(&SENTRY_TRACE)
+    first_line(request.headers(), &SENTRY_TRACE).is_some()
 }
 
 #[cfg(feature = "axum")]
