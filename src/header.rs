@@ -5,6 +5,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{InvalidTransactionId, TransactionId, TransactionIdRule, X_TRANSACTION_ID};
 
+/// The headers that name the trace of a request.
+pub(crate) static SENTRY_TRACE: HeaderName = HeaderName::from_static("sentry-trace");
+pub(crate) static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
 /// The name of a header. `None` stands for [`X_TRANSACTION_ID`], a constant, for which nothing is cloned
 /// and nothing dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -62,6 +62,7 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod client;
+mod decision;
 mod failures;
 mod flags;
 pub mod guide;

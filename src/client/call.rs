@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderMap, Method, StatusCode};
-use sentry::{Hub, Span};
+use sentry::{Hub, Span, TransactionOrSpan};
 
 use crate::failures::{Failures, grpc_answer};
 use crate::header::IdHeader;
@@ -82,8 +82,8 @@ impl OutboundCall {
     }
 
     /// Returns the span of the call. The call has a span if a span was active when the call started.
-    pub(crate) fn span(&self) -> Option<&Span> {
-        self.span.as_ref()
+    pub(crate) fn span(&self) -> Option<TransactionOrSpan> {
+        self.span.clone().map(TransactionOrSpan::from)
     }
 
     pub(crate) fn responded(&mut self, status: StatusCode, headers: &HeaderMap) {

@@ -210,7 +210,8 @@ impl Config {
         let call = OutboundCall::start(id, request.method(), || request.target(), &recording);
         if is_allowed
             && self.propagate_trace
-            && let Some(trace) = OutboundTrace::of(call.as_ref().and_then(|call| call.span()))
+            && let Some(trace) =
+                OutboundTrace::of(call.as_ref().and_then(|call| call.span()).as_ref())
         {
             trace.set(request.headers_mut());
         }

@@ -56,9 +56,22 @@ pub(crate) struct BaseHub {
 }
 
 impl BaseHub {
+    /// Copies the client and the scope of the hub that a user gives to a layer. Warns if it has no client.
+    pub(crate) fn given(hub: impl AsRef<Hub>) -> Option<Arc<Self>> {
+        // An operator may choose a client without a DSN. A hub without a client mostly means that `init`
+        // is called later.
+        #[cfg(feature = "tracing")]
+        if hub.as_ref().client().is_none() {
+            tracing::warn!(
+                "the base hub has no Sentry client, and is not used: call sentry::init first"
+            );
+        }
+        Self::new(hub).map(Arc::new)
+    }
+
     /// Copies the client and the scope of `hub`. Returns `None` if the hub has no enabled client. A span
     /// that is active now is left out, since it is not the parent of later requests.
-    pub(crate) fn new(hub: impl AsRef<Hub>) -> Option<Self> {
+    fn new(hub: impl AsRef<Hub>) -> Option<Self> {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let hub = Hub::new_from_top(hub);
         let client = hub.client().filter(|client| client.is_enabled())?;

@@ -266,6 +266,11 @@ impl TransactionIdScope {
         self.0.work()
     }
 
+    /// Ends the scope, and keeps its memory for a later scope of the thread.
+    pub(crate) fn close(self) {
+        Slot::recycle(self.0);
+    }
+
     /// Records an outbound call that has ended, and has the events of the scope completed from now on.
     pub(crate) fn record_call(&self, call: Call) {
         let work = self.work();

@@ -26,6 +26,10 @@ pub(crate) struct Record {
     /// `None` for a scope that no layer opened.
     pub(crate) origin: Option<Origin>,
     pub(crate) request: Option<RequestRecord>,
+    /// The name of the queue, the job or the method, if the work is a message.
+    pub(crate) message: Option<Arc<str>>,
+    /// The trace that the request came with. Only the trace of a trusted caller is recorded.
+    pub(crate) incoming_trace: Option<Box<IncomingTrace>>,
     /// The trace of the work if no span is active. The trace is generated, or read from the request, when
     /// it is first needed.
     pub(crate) trace: OnceLock<Box<Trace>>,
@@ -90,8 +94,6 @@ pub(crate) struct RequestRecord {
     pub(crate) uri: Uri,
     pub(crate) headers: RecordedHeaders,
     pub(crate) route: Option<Route>,
-    /// The trace of the caller. Only the trace of a trusted caller is recorded.
-    pub(crate) incoming_trace: Option<Box<IncomingTrace>>,
     /// Whether the request is shown on every event, and not only on the report of its failure.
     pub(crate) is_shown: bool,
 }
@@ -190,6 +192,8 @@ impl Record {
     pub(crate) fn reset(&mut self) {
         self.origin = None;
         self.request = None;
+        self.message = None;
+        self.incoming_trace = None;
         *self.is_reported.get_mut() = false;
         if self.trace.get().is_some() || self.fallback_traces.get().is_some() {
             (self.trace, self.fallback_traces) = Default::default();
@@ -204,6 +208,7 @@ impl Record {
         let mut fork = Self {
             origin: self.origin,
             request: self.request.clone(),
+            incoming_trace: self.incoming_trace.clone(),
             trace: self.trace.clone(),
             ..Self::default()
         };
@@ -213,14 +218,14 @@ impl Record {
 
     /// Copies all values out of the buffers that they share with the request.
     pub(crate) fn unshare(&mut self) {
+        if let Some(lines) = &mut self.incoming_trace {
+            lines.sentry_trace.iter_mut().chain(&mut lines.baggage).for_each(unshare_value);
+        }
         let Some(request) = &mut self.request else { return };
         unshare_uri(&mut request.uri);
         match &mut request.headers {
             RecordedHeaders::Few(values) => values.iter_mut().flatten().for_each(unshare_value),
             RecordedHeaders::All(headers) => headers.values_mut().for_each(unshare_value),
-        }
-        if let Some(lines) = &mut request.incoming_trace {
-            lines.sentry_trace.iter_mut().chain(&mut lines.baggage).for_each(unshare_value);
         }
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use http::Request;
 
+use crate::decision::Decision;
 use crate::failures::Failures;
 use crate::header::{IdHeader, Reading};
 use crate::scope::current::with_current;
 use crate::scope::hub::BaseHub;
-use crate::scope::record::{Origin, Refusal, RequestRecord};
+use crate::scope::record::{IncomingTrace, Origin, RequestRecord};
 use crate::scope::{Opening, TransactionIdScope};
 use crate::server::generator::Generator;
 #[cfg(feature = "tracing")]
@@ -85,55 +86,50 @@ impl Config {
             return Admission { kept: Some(Box::new(id.clone())), ..Admission::default() };
         }
         let trusts_caller = self.trust.accepts(request, matches!(incoming, Some(Ok(_))));
-        let mut generate =
-            |upstream, refusal| (generator.make(request), Origin::Generated(refusal), upstream);
-        let (id, origin, upstream) = match incoming {
-            Some(Ok(id)) if trusts_caller => (id, Origin::Inbound, None),
-            Some(Ok(id)) => generate(Some(id), Some(Refusal::Untrusted)),
-            Some(Err(why)) => generate(None, Some(Refusal::Invalid(why))),
-            None => generate(None, None),
-        };
-        if !is_one_line || matches!(origin, Origin::Generated(_)) {
-            self.header.set(request.headers_mut(), &id);
+        let decision = Decision::on(incoming, trusts_caller, || generator.make(request));
+        if !is_one_line || matches!(decision.origin, Origin::Generated(_)) {
+            self.header.set(request.headers_mut(), &decision.id);
         }
-        let refused = match origin {
-            Origin::Generated(Some(Refusal::Invalid(why))) => Some(why),
-            _ => None,
-        };
-        let scope = self.open(id, request, trusts_caller, origin, upstream.as_ref());
+        let refused = decision.refused();
+        let scope = self.open(decision, request, trusts_caller);
         Admission { scope: Some(scope), kept: None, refused }
     }
 
     /// Opens the scope of `request`. Records the request if an event or a trace may need the record.
     fn open<B>(
         &self,
-        id: TransactionId,
+        decision: Decision,
         request: &Request<B>,
         trusts_caller: bool,
-        origin: Origin,
-        upstream: Option<&TransactionId>,
     ) -> TransactionIdScope {
-        // The record holds the caller's trace, which the events and calls of the request belong to.
-        let records = || {
-            self.records_request
-                || self.measures
-                || self.failures.is_some()
-                || (trusts_caller && has_trace(request))
-        };
+        let Decision { id, origin, upstream } = decision;
+        let shows = self.records_request || self.measures || self.failures.is_some();
         // `open` asks only if it forks the current hub.
-        let mut known = None;
+        let mut continues_trace = None;
+        let completes_events = || {
+            // The events and calls of the request belong to the caller's trace.
+            shows || *continues_trace.insert(trusts_caller && has_trace(request.headers()))
+        };
         let opening = Opening {
             base: self.base.as_deref(),
             origin: Some(origin),
             header: Some(&self.header),
             trusts_caller,
-            upstream,
+            upstream: upstream.as_ref(),
         };
-        let mut scope = TransactionIdScope::open(id, &opening, || *known.insert(records()));
-        if scope.hub().is_some() && known.unwrap_or_else(records) {
+        let mut scope = TransactionIdScope::open(id, &opening, completes_events);
+        if scope.hub().is_some() {
             let options = scope.work().options;
-            let place = &mut scope.work_mut().record.request;
-            RequestRecord::fill(place, request, options, trusts_caller, self.records_request);
+            let record = &mut scope.work_mut().record;
+            let continues_trace = if shows {
+                let place = &mut record.request;
+                RequestRecord::fill(place, request, options, self.records_request) && trusts_caller
+            } else {
+                continues_trace.unwrap_or_else(|| trusts_caller && has_trace(request.headers()))
+            };
+            if continues_trace {
+                record.incoming_trace = Some(Box::new(IncomingTrace::of(request.headers())));
+            }
             if self.measures {
                 scope.start_performance();
             }
@@ -181,14 +177,4 @@ impl LookAround {
             notices.look_around();
         }
     }
-}
-
-/// Logs that an ID was refused. The level is debug, since any client can cause a refusal. The log line
-/// leaves out the value, since the client chose the value.
-#[cold]
-pub(crate) fn log_refusal(why: InvalidTransactionId) {
-    #[cfg(feature = "tracing")]
-    tracing::debug!(rule = %why.rule(), len = why.value_len(), "transaction ID refused");
-    #[cfg(not(feature = "tracing"))]
-    let _ = why;
 }

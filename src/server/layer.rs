@@ -156,15 +156,7 @@ impl<R> BindTransactionIdLayer<R> {
     /// ```
     #[must_use]
     pub fn hub(mut self, hub: impl AsRef<Hub>) -> Self {
-        // An operator may choose a client without a DSN. A hub without a client mostly means that `init`
-        // is called later.
-        #[cfg(feature = "tracing")]
-        if hub.as_ref().client().is_none() {
-            tracing::warn!(
-                "the base hub has no Sentry client, and is not used: call sentry::init first"
-            );
-        }
-        self.config().base = BaseHub::new(hub).map(Arc::new);
+        self.config().base = BaseHub::given(hub);
         self
     }
 

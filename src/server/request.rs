@@ -1,10 +1,9 @@
 //! The parts of an inbound request: its head, and the record of it.
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, header};
 
-use crate::header::first_line;
-use crate::scope::record::{IncomingTrace, RecordOptions, RecordedHeaders, RequestRecord, Route};
-use crate::telemetry::trace::{BAGGAGE, SENTRY_TRACE};
+use crate::header::{SENTRY_TRACE, first_line};
+use crate::scope::record::{RecordOptions, RecordedHeaders, RequestRecord, Route};
 
 /// Shows all of a request but its body: to [`Trust::when`](crate::Trust::when), to a
 /// [`MakeTransactionId`](crate::MakeTransactionId) and to the maker of a span.
@@ -53,36 +52,27 @@ impl<'a> RequestHead<'a> {
 
 impl RequestRecord {
     /// Records references to the parts of `request` that an event may show. The record is large, so it is
-    /// filled in `place`.
+    /// filled in `place`. Returns whether the request brings a trace.
     pub(crate) fn fill<B>(
         place: &mut Option<Self>,
         request: &Request<B>,
         options: RecordOptions,
-        trusts_caller: bool,
         is_shown: bool,
-    ) {
+    ) -> bool {
+        let headers = request.headers();
         let record = place.insert(Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: RecordedHeaders::Few([const { None }; 4]),
             route: matched_route(request),
-            incoming_trace: None,
             is_shown,
         });
-        let headers = request.headers();
-        let has_trace = match &mut record.headers {
+        match &mut record.headers {
             RecordedHeaders::Few(few) if !options.sends_pii => record_few(few, headers),
             all => {
                 *all = RecordedHeaders::All(Box::new(headers.clone()));
-                has_trace(request)
+                has_trace(headers)
             }
-        };
-        if trusts_caller && has_trace {
-            let lines = |name: &HeaderName| headers.get_all(name).iter().cloned().collect();
-            record.incoming_trace = Some(Box::new(IncomingTrace {
-                sentry_trace: lines(&SENTRY_TRACE),
-                baggage: lines(&BAGGAGE),
-            }));
         }
     }
 }
@@ -92,7 +82,7 @@ fn record_few(values: &mut [Option<HeaderValue>; 4], headers: &HeaderMap) -> boo
     // Up to some twenty headers, a walk through all of them is quicker than five look-ups.
     if headers.keys_len() > 20 {
         *values = RecordedHeaders::NAMES.each_ref().map(|name| headers.get(name).cloned());
-        return headers.contains_key(&SENTRY_TRACE);
+        return has_trace(headers);
     }
     let mut has_trace = false;
     for (name, value) in headers {
@@ -112,8 +102,8 @@ fn record_few(values: &mut [Option<HeaderValue>; 4], headers: &HeaderMap) -> boo
     has_trace
 }
 
-pub(crate) fn has_trace<B>(request: &Request<B>) -> bool {
-    first_line(request.headers(), &SENTRY_TRACE).is_some()
+pub(crate) fn has_trace(headers: &HeaderMap) -> bool {
+    first_line(headers, &SENTRY_TRACE).is_some()
 }
 
 #[cfg(feature = "axum")]

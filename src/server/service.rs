@@ -10,11 +10,12 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::TransactionId;
+use crate::decision::log_refusal;
 use crate::failures::{Failures, OpaqueErrors, ReadErrors, grpc_answer, is_grpc};
 use crate::header::IdHeader;
 use crate::scope::TransactionIdScope;
 use crate::scope::in_scope::InScope;
-use crate::server::admission::{Admission, Config, LookAround, log_refusal};
+use crate::server::admission::{Admission, Config, LookAround};
 use crate::server::body::{Measured, ResponseBody};
 use crate::server::generator::Generator;
 use crate::telemetry::inbound::Answer;

@@ -65,7 +65,7 @@ impl Trust {
         match &self.0 {
             TrustKind::Always => true,
             TrustKind::Never => false,
-            TrustKind::When(_) if !brings_id && !has_trace(request) => false,
+            TrustKind::When(_) if !brings_id && !has_trace(request.headers()) => false,
             TrustKind::When(decide) => decide(RequestHead::of(request)),
         }
     }

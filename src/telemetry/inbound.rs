@@ -11,8 +11,8 @@ use crate::scope::TransactionIdScope;
 use crate::scope::hub::span_of;
 use crate::scope::pool::Work;
 use crate::telemetry::report::{
-    PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, known_method, opaque_error,
-    response_context, set_mechanism,
+    MESSAGE_MECHANISM, PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, known_method,
+    opaque_error, response_context, set_mechanism,
 };
 use crate::telemetry::request::{full_name, protocol_request, route_name};
 
@@ -43,7 +43,8 @@ impl TransactionIdScope {
     /// is `None`, and the name of the type has to do.
     pub(crate) fn report_error<E>(&self, error: Option<&(dyn Error + 'static)>) {
         let (mut event, root) = error.map_or_else(opaque_error::<E>, event_from);
-        set_mechanism(&mut event, SERVER_MECHANISM);
+        let is_message = self.work().record.message.is_some();
+        set_mechanism(&mut event, if is_message { MESSAGE_MECHANISM } else { SERVER_MECHANISM });
         self.report(event, root, |_, _| None);
     }
 
@@ -57,11 +58,18 @@ impl TransactionIdScope {
         message: impl FnOnce(&str, &str) -> Option<String>,
     ) {
         let work @ Work { hub: Some(hub), record, .. } = self.work() else { return };
-        let Some(request) = &record.request else { return };
         if record.is_reported() {
             return;
         }
-        let name = full_name(request);
+        let (name, op, group) = match (&record.request, &record.message) {
+            (Some(request), _) => {
+                let route = route_name(request);
+                let group = route.unwrap_or_else(|| known_method(&request.method).to_owned());
+                (full_name(request), "http.server", group)
+            }
+            (None, Some(name)) => (name.as_ref().to_owned(), "queue.process", name.as_ref().into()),
+            (None, None) => return,
+        };
         event.message = message(&name, &outcome);
         // The SDK adds the trace of a span that is still active.
         if let Some(trace) = record.span.get()
@@ -69,17 +77,16 @@ impl TransactionIdScope {
         {
             event.contexts.insert("trace".to_owned(), (**trace).clone().into());
         }
-        let group = route_name(request).unwrap_or_else(|| known_method(&request.method).to_owned());
-        let grouping = fingerprint(["http.server".to_owned(), group, outcome]);
+        let grouping = fingerprint([op.to_owned(), group, outcome]);
         let sends_pii = hub.client().is_some_and(|client| client.options().send_default_pii);
-        let request = protocol_request(request, sends_pii);
+        let request = record.request.as_ref().map(|request| protocol_request(request, sends_pii));
         let id = work.id().clone();
         // The closure clones, since a processor may run often. This processor runs once.
         self.run(|| {
             capture(hub, event, grouping, move |event| {
                 // The tag is the ID that was echoed, even if a handler set a tag of this name.
                 event.tags.insert(TransactionId::TAG.to_owned(), id.to_string());
-                event.request.get_or_insert_with(|| request.clone());
+                event.request = event.request.take().or_else(|| request.clone());
                 event.transaction.get_or_insert_with(|| name.clone());
             });
         });

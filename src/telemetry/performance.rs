@@ -13,28 +13,27 @@ use crate::scope::record::{Performance, Record};
 use crate::telemetry::request::{full_name, protocol_request};
 use crate::telemetry::status::{grpc_status, http_status};
 
-const OP: &str = "http.server";
-
 impl TransactionIdScope {
-    /// Starts the performance transaction of the recorded request, and makes it the active span of
-    /// the scope's hub. Does nothing if the client makes no transactions.
+    /// Starts the performance transaction of the recorded request or message, and makes it the active span
+    /// of the scope's hub. Does nothing if the client makes no transactions.
     pub(crate) fn start_performance(&mut self) {
         let work = self.work();
-        let (Some(hub), Some(request)) = (&work.hub, &work.record.request) else { return };
-        if !work.options.traces {
-            return;
-        }
-        let name = full_name(request);
-        let context = match request.incoming_trace.as_deref() {
-            Some(trace) => TransactionContext::continue_from_headers(&name, OP, trace.pairs()),
-            None => TransactionContext::new_with_trace_id(&name, OP, random::bytes().into()),
+        let Some(hub) = work.hub.as_ref().filter(|_| work.options.traces) else { return };
+        let (name, op, origin) = match (&work.record.request, &work.record.message) {
+            (Some(request), _) => (full_name(request), "http.server", "auto.http.tower"),
+            (None, Some(name)) => (name.as_ref().to_owned(), "queue.process", "auto.queue.tower"),
+            (None, None) => return,
+        };
+        let context = match work.record.incoming_trace.as_deref() {
+            Some(trace) => TransactionContext::continue_from_headers(&name, op, trace.pairs()),
+            None => TransactionContext::new_with_trace_id(&name, op, random::bytes().into()),
         };
         let transaction = hub.start_transaction(context);
         hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));
         let is_sampled = is_sampled(&transaction);
         if is_sampled {
             // The origin is set at the start, so that events name it as well.
-            transaction.set_origin("auto.http.tower");
+            transaction.set_origin(origin);
         }
         self.work_mut().performance =
             Some(Box::new(Performance { transaction, is_sampled, ended: OnceLock::new() }));
@@ -79,6 +78,14 @@ impl Performance {
     /// Takes note of the end of the response.
     pub(crate) fn end(&self) {
         let _ = self.ended.set(SystemTime::now());
+    }
+
+    /// Takes note that the message was processed.
+    pub(crate) fn processed(&self) {
+        if self.is_sampled {
+            self.set_status(SpanStatus::Ok);
+        }
+        self.end();
     }
 
     /// Takes note that the inner service or the body of the response failed.

@@ -6,10 +6,11 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sentry::protocol::{Context, Event, OrganizationId, SpanId, TraceContext, TraceId};
-use sentry::{Client, ClientOptions, Hub, Span, TracePropagationContext};
+use sentry::{Client, ClientOptions, Hub, TracePropagationContext, TransactionOrSpan};
 
+use crate::header::{BAGGAGE, SENTRY_TRACE};
 use crate::scope::alive::hub_is_alive;
 use crate::scope::current::current_slot;
 use crate::scope::hub::fallback_trace;
@@ -18,17 +19,12 @@ use crate::scope::record::{IncomingTrace, Trace};
 
 const TRACE: &str = "trace";
 
-/// The headers that name the trace of a request.
-pub(crate) static SENTRY_TRACE: HeaderName = HeaderName::from_static("sentry-trace");
-pub(crate) static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
-
 impl Work {
     /// Returns the trace of the work: the trace of a trusted caller, if `client` continues it, or a new
     /// trace.
     pub(crate) fn trace(&self, client: Option<&Client>) -> Trace {
         **self.record.trace.get_or_init(|| {
-            let request = self.record.request.as_ref();
-            let incoming = request.and_then(|request| request.incoming_trace.as_deref());
+            let incoming = self.record.incoming_trace.as_deref();
             let continued = incoming.zip(client).and_then(|(trace, client)| trace.next(client));
             Box::new(continued.unwrap_or_else(|| Trace {
                 trace_id: TraceId::default(),
@@ -77,9 +73,7 @@ impl Work {
     /// Returns the members of `baggage` that describe the trace with `trace_id`. A caller's members are
     /// passed on unchanged. If the trace is a caller's and the caller sent no members, none are added.
     fn baggage(&self, trace_id: TraceId, client: &Client) -> Option<String> {
-        let request = self.record.request.as_ref();
-        let incoming = request.and_then(|request| request.incoming_trace.as_deref());
-        if let Some(incoming) = incoming
+        if let Some(incoming) = self.record.incoming_trace.as_deref()
             && incoming.next(client).is_some_and(|trace| trace.trace_id == trace_id)
         {
             return incoming.sentry_members();
@@ -98,7 +92,7 @@ impl OutboundTrace {
     /// Returns the trace of `span` or, without a span, the trace of the current scope, without a sampling
     /// decision. Returns `None` without a span and a scope, since the trace of the process would tie
     /// strangers together, and without a client.
-    pub(crate) fn of(span: Option<&Span>) -> Option<Self> {
+    pub(crate) fn of(span: Option<&TransactionOrSpan>) -> Option<Self> {
         let slot = current_slot();
         let work = slot.as_deref().map(Slot::work);
         let hub = work.and_then(|work| work.hub.clone()).or_else(current_hub)?;
@@ -118,21 +112,26 @@ impl OutboundTrace {
         Some(Self { sentry_trace, baggage })
     }
 
+    /// Returns the headers as pairs.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let baggage = self.baggage.as_deref().map(|members| (BAGGAGE.as_str(), members));
+        std::iter::once((SENTRY_TRACE.as_str(), self.sentry_trace.as_str())).chain(baggage)
+    }
+
     /// Adds the headers, unless the request has a `sentry-trace` or a `traceparent`. Members of `baggage`
     /// that the request has stay. If one of them is Sentry's, no member is added.
-    pub(crate) fn set(self, headers: &mut HeaderMap) {
+    pub(crate) fn set(&self, headers: &mut HeaderMap) {
         if headers.contains_key(&SENTRY_TRACE) || headers.contains_key("traceparent") {
             return;
         }
-        if let Ok(value) = self.sentry_trace.try_into() {
+        if let Ok(value) = self.sentry_trace.as_str().try_into() {
             let _ = headers.try_insert(&SENTRY_TRACE, value);
         }
         let is_described = headers
             .get_all(&BAGGAGE)
             .iter()
             .any(|line| line.to_str().is_ok_and(|line| line.split(',').any(is_sentrys)));
-        if !is_described
-            && let Some(value) = self.baggage.and_then(|members| members.try_into().ok())
+        if !is_described && let Some(Ok(value)) = self.baggage.as_deref().map(HeaderValue::try_from)
         {
             let _ = headers.try_append(&BAGGAGE, value);
         }
@@ -144,6 +143,11 @@ fn current_hub() -> Option<Arc<Hub>> {
 }
 
 impl IncomingTrace {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let lines = |name: &HeaderName| headers.get_all(name).iter().cloned().collect();
+        Self { sentry_trace: lines(&SENTRY_TRACE), baggage: lines(&BAGGAGE) }
+    }
+
     /// Returns the lines of the headers for Sentry's SDK, without the malformed lines of `sentry-trace`
     /// that the SDK would accept.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
