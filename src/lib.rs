@@ -68,6 +68,7 @@ mod flags;
 pub mod guide;
 mod header;
 mod id;
+pub mod messages;
 mod random;
 #[cfg(feature = "reqwest")]
 mod reqwest;

@@ -1,0 +1,131 @@
+//! Writes the ID and the trace on a message that is sent.
+
+use std::fmt;
+
+use http::HeaderMap;
+use sentry::protocol::SpanStatus;
+use sentry::{Hub, Span, TransactionOrSpan};
+
+use crate::TransactionId;
+use crate::header::IdHeader;
+use crate::messages::context::ID_PAIR;
+use crate::scope::alive::hub_is_alive;
+use crate::scope::ambient_id;
+use crate::scope::hub::span_of;
+use crate::telemetry::trace::OutboundTrace;
+
+/// Holds the ID, and the trace if it is wanted, for a message that is sent: to a queue, a topic, a socket.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use tower_transaction_id::messages::OutboundMessage;
+/// # use tower_transaction_id::{TransactionId, TransactionIdScope};
+/// # TransactionIdScope::new("order-7".parse::<TransactionId>().unwrap()).run(|| {
+///
+/// // In a handler, so that there is a current ID.
+/// let message = OutboundMessage::new();
+/// let mut headers = HashMap::new();
+/// message.write(&mut headers);
+/// assert_eq!(headers["X-Transaction-ID"], "order-7");
+///
+/// // The headers of any broker's client.
+/// let mut headers = Vec::new();
+/// for (name, value) in message.pairs() {
+///     headers.push((name, value));
+/// }
+/// # assert_eq!(headers, [("X-Transaction-ID", "order-7")]);
+/// # });
+/// ```
+#[must_use = "the ID is sent by writing it on a message"]
+pub struct OutboundMessage {
+    id: TransactionId,
+    trace: Option<OutboundTrace>,
+    span: Option<Span>,
+}
+
+impl OutboundMessage {
+    /// Takes the current ID, as [`TransactionId::current`] returns it. Without one, takes the ID with which
+    /// the current hub is tagged, and else generates an ID.
+    #[allow(clippy::new_without_default)] // a default value would not suggest that there is a current ID
+    pub fn new() -> Self {
+        let id = ambient_id().unwrap_or_else(TransactionId::generate);
+        Self { id, trace: None, span: None }
+    }
+
+    /// Adds the trace: `sentry-trace` and `baggage`. It is the trace of the active span or, without a
+    /// span, of the current scope. Outside both, nothing is added, since the trace of the process would
+    /// tie strangers together.
+    pub fn with_trace(mut self) -> Self {
+        self.trace = OutboundTrace::of(active_span().as_ref());
+        self
+    }
+
+    /// Measures the sending as a span `queue.publish` below the active span, and adds the trace as
+    /// [`with_trace`](Self::with_trace) does, so that the worker's performance transaction hangs below the
+    /// span. `name` is the queue or the topic. Without an active span, only the trace is added.
+    ///
+    /// The span ends by [`finish`](Self::finish). If the message is dropped before, it is `cancelled`.
+    pub fn in_span(mut self, name: &str) -> Self {
+        self.span = active_span().map(|parent| {
+            let span = parent.start_child("queue.publish", name);
+            span.set_data("messaging.destination.name", name.into());
+            span
+        });
+        self.trace = OutboundTrace::of(self.span.clone().map(TransactionOrSpan::from).as_ref());
+        self
+    }
+
+    /// Returns the ID.
+    #[must_use]
+    pub fn id(&self) -> &TransactionId {
+        &self.id
+    }
+
+    /// Returns the pairs to set on the message: `X-Transaction-ID` and, if they are wanted, `sentry-trace`
+    /// and `baggage`.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let trace = self.trace.as_ref().into_iter().flat_map(OutboundTrace::pairs);
+        std::iter::once((ID_PAIR, self.id.as_str())).chain(trace)
+    }
+
+    /// Adds the pairs to a map or a list of strings.
+    pub fn write(&self, to: &mut impl Extend<(String, String)>) {
+        to.extend(self.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Sets the pairs as headers. Headers of a trace that are there already stay.
+    pub fn write_headers(&self, to: &mut HeaderMap) {
+        IdHeader::default().set(to, &self.id);
+        if let Some(trace) = &self.trace {
+            trace.set(to);
+        }
+    }
+
+    /// Ends the span of the message by the result of the sending.
+    pub fn finish<T, E>(mut self, sent: &Result<T, E>) {
+        self.end(if sent.is_ok() { SpanStatus::Ok } else { SpanStatus::UnknownError });
+    }
+
+    fn end(&mut self, status: SpanStatus) {
+        if let Some(span) = self.span.take() {
+            span.set_status(status);
+            span.finish();
+        }
+    }
+}
+
+fn active_span() -> Option<TransactionOrSpan> {
+    if hub_is_alive() { span_of(Hub::current()) } else { None }
+}
+
+impl Drop for OutboundMessage {
+    fn drop(&mut self) {
+        self.end(SpanStatus::Cancelled);
+    }
+}
+
+impl fmt::Debug for OutboundMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboundMessage").field("id", &self.id).finish_non_exhaustive()
+    }
+}
