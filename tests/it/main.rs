@@ -13,6 +13,7 @@ mod full_maps;
 mod generators;
 mod hosts;
 mod ids;
+mod messages;
 mod middleware;
 mod model;
 mod nested;
