@@ -13,53 +13,44 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::{Router, routing::post};
-use sentry::{ClientOptions, Hub, capture_error};
+use sentry::{ClientOptions, Hub};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
-use tower::ServiceExt;
-use tower_transaction_id::{
-    BindTransactionIdLayer, InvalidTransactionId, TransactionId, TransactionIdScope,
-    X_TRANSACTION_ID,
-};
+use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundMessage};
+use tower_transaction_id::{BindTransactionIdLayer, TransactionId, X_TRANSACTION_ID};
 
 /// Stands for a broker, or for a table of jobs. Both carry bytes, and neither carries a hub.
 type Queue = UnboundedSender<Vec<u8>>;
 
-async fn order(State(queue): State<Queue>, id: TransactionId, wish: String) -> StatusCode {
-    let job = json!({ "transaction_id": id.as_str(), "wish": wish });
+async fn order(State(queue): State<Queue>, wish: String) -> StatusCode {
+    let message = OutboundMessage::new();
+    let job = json!({ "transaction_id": message.id().as_str(), "wish": wish });
     match queue.send(job.to_string().into_bytes()) {
         Ok(()) => StatusCode::ACCEPTED,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
-/// Reads the ID of a job, and checks the ID as the layer checks a header. Another program, a person,
-/// or an older version with other rules may have written the job.
-fn id_of(job: &Value) -> TransactionId {
-    let sent = job["transaction_id"].as_str().unwrap_or_default();
-    sent.parse().unwrap_or_else(|why: InvalidTransactionId| {
-        println!("Worker: {why}; generated a new ID");
-        TransactionId::generate()
-    })
-}
-
 async fn work(mut queue: UnboundedReceiver<Vec<u8>>) {
+    // Each job has a scope with its own hub, so the next job does not get its tag. The layer checks the ID
+    // as it checks a header: another program, a person, or an older version may have written the job.
+    let layer = BindMessageLayer::new("orders", |job: &Value| {
+        MessageContext::of_id(job["transaction_id"].as_str())
+    })
+    .hub(Hub::main())
+    .capture_errors(true)
+    .read_errors(|error: &io::Error| error);
+    let mut worker = ServiceBuilder::new().layer(layer).service_fn(cook);
     while let Some(message) = queue.recv().await {
         let job: Value = serde_json::from_slice(&message).unwrap_or_default();
-        // Each job has a scope with its own hub, so the next job does not get its tag. The scope is
-        // around the whole job, so calls through the client layer send the ID, too.
-        let scope = TransactionIdScope::new(id_of(&job));
-        let run = async {
-            if let Err(error) = cook(&job).await {
-                capture_error(&error);
-            }
-        };
-        scope.bind(run).await;
+        // The layer has reported an error. A real worker would give such a job back to its queue.
+        let _ = worker.call(job).await;
     }
 }
 
-async fn cook(job: &Value) -> io::Result<()> {
+async fn cook(job: Value) -> io::Result<()> {
     sleep(Duration::from_millis(10)).await;
     println!("Worker: {} under {:?}", job["wish"], TransactionId::current());
     match job["wish"].as_str() {
