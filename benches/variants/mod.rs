@@ -23,6 +23,7 @@ use http::{Request, Response};
 use http_body::Body;
 use sentry::Hub;
 use tower::{Layer, Service};
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext};
 use tower_transaction_id::{BindTransactionIdLayer, Failures};
 
 pub(crate) use cases::Case;
@@ -46,6 +47,8 @@ pub(crate) enum Variant {
     FullDefault,
     /// `FullDefault` with `.hub(base)`.
     Full,
+    /// `BindMessageLayer` with `.hub(base)`, which takes the request for a message of any protocol.
+    Message,
 }
 
 impl Variant {
@@ -71,6 +74,7 @@ impl Variant {
             Self::OursBase => "ours+base",
             Self::FullDefault => "full+default",
             Self::Full => "full",
+            Self::Message => "message",
         }
     }
 
@@ -132,6 +136,10 @@ pub(crate) fn with_service<V: Visit>(variant: Variant, case: &Case, visit: V) ->
         let layer = BindTransactionIdLayer::new().capture_failures(Failures::new());
         layer.measure_performance(measures)
     };
+    let message = || {
+        let read = |request: &Request<NoBody>| MessageContext::from(request.headers());
+        BindMessageLayer::new("orders", read)
+    };
     on(variant.hub(case), || match variant {
         Variant::Bare => visit.visit(&inner),
         Variant::Lite => visit.visit(&stacks::lite().layer(inner)),
@@ -140,6 +148,7 @@ pub(crate) fn with_service<V: Visit>(variant: Variant, case: &Case, visit: V) ->
         Variant::OursBase => visit.visit(&bare().hub(Hub::current()).layer(inner)),
         Variant::FullDefault => visit.visit(&full().layer(inner)),
         Variant::Full => visit.visit(&full().hub(Hub::current()).layer(inner)),
+        Variant::Message => visit.visit(&message().hub(Hub::current()).layer(inner)),
     })
 }
 
