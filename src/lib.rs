@@ -39,6 +39,7 @@
 //! | servers | [`BindTransactionIdLayer`] and its service, [`BindTransactionId`]; [`Trust`], [`MakeTransactionId`], [`RequestHead`] |
 //! | clients | [`InjectTransactionIdLayer`] and its service, [`InjectTransactionId`]; [`AllowedHosts`] and [`InvalidHost`]; the messages [`ClientRequest`] and [`ClientResponse`] |
 //! | tasks and jobs | [`InScope`] and [`TransactionIdScope`] |
+//! | queues, sockets, RPC | [`messages`]: a layer for any request type, and the pairs of a message |
 //! | Sentry | [`Failures`] for reports; [`TransactionIdIntegration`] for logs and metrics |
 //! | types to name | [`body`], [`errors`], [`future`] |
 //!
@@ -48,7 +49,7 @@
 //! |---|---|
 //! | `tower-http` (default) | `BindTransactionIdLayer::make_request_id`, which takes tower-http's generators; the feature `tracing` |
 //! | `tracing` | `make_span_with` and `with_span`, for the ID on log lines; warnings of a setup that cannot work |
-//! | `axum` | `TransactionId` and `Option<TransactionId>` as extractors, with `MissingTransactionIdLayer`; the matched route in Sentry |
+//! | `axum` | `TransactionId` and `Option<TransactionId>` as extractors, with `errors::MissingTransactionIdLayer`; the matched route in Sentry |
 //! | `reqwest` | the client layer on `reqwest::Client`, with `execute`; `AllowedHosts::allows_url` |
 //! | `reqwest-middleware` | the client layer as a `Middleware` |
 //! | `serde` | `TransactionId` as text |
@@ -82,8 +83,6 @@ mod telemetry;
 #[cfg(feature = "tower-http")]
 mod tower_http;
 
-#[cfg(feature = "axum")]
-pub use crate::axum::MissingTransactionIdLayer;
 pub use crate::client::hosts::{AllowedHosts, InvalidHost};
 pub use crate::client::layer::InjectTransactionIdLayer;
 pub use crate::client::message::{ClientRequest, ClientResponse};
@@ -104,8 +103,11 @@ pub mod body {
     pub use crate::server::body::ResponseBody;
 }
 
-/// Contains the ways in which a layer reads errors, for code that has to name the type of a layer.
+/// Contains the error of the axum extractor, and the ways in which a layer reads errors, for code that has
+/// to name them.
 pub mod errors {
+    #[cfg(feature = "axum")]
+    pub use crate::axum::MissingTransactionIdLayer;
     pub use crate::failures::{OpaqueErrors, ReadErrors, ReadableErrors};
 }
 

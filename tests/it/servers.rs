@@ -21,9 +21,9 @@ use sentry::{ClientOptions, Hub};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_transaction_id::errors::MissingTransactionIdLayer;
 use tower_transaction_id::{
-    BindTransactionId, BindTransactionIdLayer, InScope, MissingTransactionIdLayer, TransactionId,
-    TransactionIdScope, Trust,
+    BindTransactionId, BindTransactionIdLayer, InScope, TransactionId, TransactionIdScope, Trust,
 };
 
 use crate::support::{
