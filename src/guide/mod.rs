@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`servers`] | the layer of a server: its place, trust, CORS, errors |
 //! | [`clients`] | outbound calls: hosts, redirects, buffers, tonic, reqwest-middleware |
-//! | [`tasks`] | tasks, threads, WebSockets, jobs from a queue |
+//! | [`tasks`] | tasks, threads, WebSockets |
+//! | [`messages`] | queues, job frameworks, RPC: the ID of each message |
 //! | [`sentry`] | hubs, which telemetry has the ID, reports, traces, shutdown |
 //! | [`logs`] | the ID on log lines, sentry-tracing, the crate's own lines |
 //! | [`testing`] | a test that your events have the ID |
@@ -21,6 +22,7 @@ macro_rules! links {
         "\
 [clients]: crate::guide::clients
 [logs]: crate::guide::logs
+[messages]: crate::guide::messages
 [migrating]: crate::guide::migrating
 [sentry-page]: crate::guide::sentry
 [servers]: crate::guide::servers
@@ -41,6 +43,10 @@ pub mod clients {}
 #[doc = links!()]
 #[doc = include_str!("tasks.md")]
 pub mod tasks {}
+
+#[doc = links!()]
+#[doc = include_str!("messages.md")]
+pub mod messages {}
 
 #[doc = links!()]
 #[doc = include_str!("sentry.md")]
