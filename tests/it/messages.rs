@@ -115,6 +115,7 @@ fn an_error_is_reported_once_and_only_if_asked() {
             reports.oneshot(order("rye", &[])).await.unwrap_err();
             let events = sentry.take_events();
             assert_eq!(events.iter().map(text).collect::<Vec<_>>(), ["out of mustard"]);
+            assert_eq!(events[0].transaction.as_deref(), Some("orders"));
 
             // The type of this error cannot be read as an `Error`, so its name has to do.
             let fails = ServiceBuilder::new().layer(layer).service_fn(|_: Order| async {
