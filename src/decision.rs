@@ -13,6 +13,7 @@ pub(crate) struct Decision {
 
 impl Decision {
     /// Keeps `incoming` if it is valid and its sender is trusted, and otherwise generates an ID.
+    #[inline]
     pub(crate) fn on(
         incoming: Option<Result<TransactionId, InvalidTransactionId>>,
         trusts_sender: bool,
@@ -30,6 +31,7 @@ impl Decision {
     }
 
     /// Returns the reason why the ID that came is not valid, if that is so.
+    #[inline]
     pub(crate) fn refused(&self) -> Option<InvalidTransactionId> {
         match self.origin {
             Origin::Generated(Some(Refusal::Invalid(why))) => Some(why),
