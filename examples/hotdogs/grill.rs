@@ -48,13 +48,13 @@ impl Grill {
             tracing::debug!(target: COOKING, "turn {} of {TURNS}", self.turns);
             json!({ "progress": format!("on the grill, {} of {TURNS}", self.turns) })
         } else {
-            // The kitchen adds the bun. The body makes this call, after the handler returned, and the
-            // call has the ID, too.
-            let cooked = self.shop.cook(Dog::Grilled).await;
+            // The kitchen adds the bun, and the courier brings it. The body makes this call and
+            // sends this message, after the handler returned, and both have the ID, too.
+            let served = self.shop.serve(Dog::Grilled).await;
             self.customer.waits = false;
             // The performance transaction of the order ends after this line, not with the head of the answer.
             tracing::info!("the last line of the answer");
-            storefront::answer(Dog::Grilled, cooked)
+            storefront::answer(Dog::Grilled, served)
         };
         Some((Ok(format!("{line}\n")), self))
     }

@@ -12,11 +12,11 @@ use axum::{Json, Router};
 use sentry::Hub;
 use sentry::protocol::Unit;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_transaction_id::{BindTransactionIdLayer, Failures};
 
+use crate::child::closing_time;
 use crate::menu::Dog;
 use crate::telemetry::{self, COOKING};
 
@@ -33,16 +33,6 @@ async fn serve() -> std::io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("{}", listener.local_addr()?);
     axum::serve(listener, router()).with_graceful_shutdown(closing_time()).await
-}
-
-async fn closing_time() {
-    // Ctrl-C reaches every process of the terminal. The kitchen is deaf to it, and closes with the
-    // shop: no order is torn, and no report is lost.
-    let deaf = tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
-    let mut stdin = tokio::io::stdin();
-    let mut nothing = [0; 64];
-    while matches!(stdin.read(&mut nothing).await, Ok(read) if read > 0) {}
-    deaf.abort();
 }
 
 fn router() -> Router {
@@ -102,7 +92,7 @@ async fn step(done: &str) {
 /// Adds the mustard. Every hot dog but the artisanal one gets it from the bucket.
 fn top(dog: Dog) -> Result<(), OutOfMustard> {
     match dog {
-        Dog::Classic | Dog::Veggie | Dog::Grilled => Ok(()),
+        Dog::Classic | Dog::Veggie | Dog::Lunar | Dog::Grilled => Ok(()),
         // A bug, as far as the kitchen is concerned.
         Dog::Chili => panic!("the chili boiled over"),
         Dog::Artisanal => Err(OutOfMustard { jar: "hand-ground, with figs" }),

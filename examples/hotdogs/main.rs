@@ -1,5 +1,5 @@
-//! A hot-dog shop, as in Sentry's guide: a page, a storefront and a kitchen, and one transaction
-//! ID through all three.
+//! A hot-dog shop, as in Sentry's guide: a page, a storefront, a kitchen and a courier, and
+//! one transaction ID through all four.
 //!
 //! ```sh
 //! cargo run --example hotdogs               # opens the shop and says where to look
@@ -16,6 +16,8 @@
 //! - `storefront.rs`: the server layer, and the client layer around `reqwest`
 //! - `kitchen.rs`: the server layer in a process of its own, an error that is worth more than a status,
 //!   and the hot dog that makes the kitchen panic
+//! - `courier.rs`: a worker that takes messages from a queue, each under the ID that the message brings,
+//!   and fails after the page has its answer; `queue.rs` is the queue, and NATS in its place
 //! - `grill.rs`: an answer that streams, a performance transaction that ends with the last line of the
 //!   answer, and the event of a customer who leaves
 //! - `telemetry.rs`: the set-up of Sentry, and the choice between a breadcrumb and a log
@@ -27,14 +29,16 @@
 //! to the page; until then the page loads the SDK from Sentry's content delivery network.
 
 mod assets;
+mod child;
 mod collector;
+mod courier;
 mod envelope;
 mod first_order;
 mod grill;
 mod kitchen;
-mod kitchen_process;
 mod menu;
 mod options;
+mod queue;
 mod shop;
 mod storefront;
 mod story;
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Ok(Command::Kitchen) => kitchen::run().map(|()| true),
+        Ok(Command::Courier(queue)) => courier::run(&queue).map(|()| true),
         Ok(Command::Shop(options)) => shop::run(&options),
         Err(problem) => {
             eprintln!("hotdogs: {problem}\n\n{}", options::HELP);

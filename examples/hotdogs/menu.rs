@@ -8,6 +8,8 @@ pub(crate) enum Dog {
     Classic,
     /// Is served.
     Veggie,
+    /// Is served, but its address does not exist: the courier fails, after the page has its answer.
+    Lunar,
     /// Takes its time: the storefront answers while the sausage is on the grill.
     Grilled,
     /// Makes the kitchen panic.
@@ -22,10 +24,19 @@ impl Dog {
         match order.get("dog")?.as_str()? {
             "classic" => Some(Self::Classic),
             "veggie" => Some(Self::Veggie),
+            "lunar" => Some(Self::Lunar),
             "grilled" => Some(Self::Grilled),
             "chili" => Some(Self::Chili),
             "artisanal" => Some(Self::Artisanal),
             _ => None,
+        }
+    }
+
+    /// Returns the address that the customer of this hot dog gives.
+    pub(crate) fn address(self) -> &'static str {
+        match self {
+            Self::Lunar => "the Sea of Tranquility",
+            _ => "12 Bun Street",
         }
     }
 }
@@ -35,6 +46,7 @@ impl fmt::Display for Dog {
         f.write_str(match self {
             Self::Classic => "classic",
             Self::Veggie => "veggie",
+            Self::Lunar => "lunar",
             Self::Grilled => "grilled",
             Self::Chili => "chili",
             Self::Artisanal => "artisanal",

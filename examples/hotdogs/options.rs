@@ -1,10 +1,14 @@
 //! The command line.
 
+use async_nats::ServerAddr;
 use axum::http::HeaderValue;
 use reqwest::Url;
 
+use crate::queue::{self, Address};
+
 pub(crate) const HELP: &str = "\
-The hot-dog shop: one transaction ID through a page, a storefront and a kitchen.
+The hot-dog shop: one transaction ID through a page, a storefront,
+a kitchen and a courier.
 
     cargo run --example hotdogs -- [OPTIONS]
 
@@ -17,6 +21,9 @@ The hot-dog shop: one transaction ID through a page, a storefront and a kitchen.
     --kitchen-url URL       let another service cook, in place of the shop's own
                             kitchen: it is asked by POST URL/cook, {\"dog\": \"...\"},
                             and cooks well or answers with a failing status
+    --nats ADDRESS          let NATS carry the deliveries to the courier, in place of the
+                            shop's own queue: nats://127.0.0.1:4222, for instance;
+                            unlike that queue, NATS forgets a delivery whose courier dies
     --cors ORIGIN           let a page of another origin order, and read the ID
     --search-url URL        where the page finds an ID in the tracker, with {id} in
                             its place; for a DSN of sentry.io it is known
@@ -33,6 +40,8 @@ pub(crate) enum Command {
     Shop(Options),
     /// Not in the help: the shop starts this program again as its kitchen.
     Kitchen,
+    /// Not in the help either: the courier of the shop, and the queue that it works from.
+    Courier(Address),
 }
 
 #[derive(Debug)]
@@ -41,6 +50,7 @@ pub(crate) struct Options {
     pub(crate) client_layer: bool,
     pub(crate) port: Option<u16>,
     pub(crate) kitchen: Option<Url>,
+    pub(crate) nats: Option<ServerAddr>,
     pub(crate) cors: Option<HeaderValue>,
     pub(crate) search_url: Option<String>,
 }
@@ -48,12 +58,16 @@ pub(crate) struct Options {
 /// The argument that makes this program the kitchen.
 pub(crate) const KITCHEN: &str = "kitchen";
 
+/// The argument that makes this program the courier. The address of the queue follows.
+pub(crate) const COURIER: &str = "courier";
+
 pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, String> {
     let mut options = Options {
         once: false,
         client_layer: true,
         port: None,
         kitchen: None,
+        nats: None,
         cors: None,
         search_url: None,
     };
@@ -63,10 +77,12 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Comma
         match argument.as_str() {
             "-h" | "--help" => return Ok(Command::Help),
             KITCHEN => return Ok(Command::Kitchen),
+            COURIER => return Ok(Command::Courier(value()?.parse()?)),
             "--once" => options.once = true,
             "--without-client-layer" => options.client_layer = false,
             "--port" => options.port = Some(port(&value()?)?),
             "--kitchen-url" => options.kitchen = Some(kitchen(&value()?)?),
+            "--nats" => options.nats = Some(queue::nats_address(&value()?)?),
             "--cors" => options.cors = Some(origin(&value()?)?),
             "--search-url" => options.search_url = Some(search(value()?)?),
             _ => return Err(format!("{argument:?} is not something this shop knows")),

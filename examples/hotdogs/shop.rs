@@ -2,15 +2,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use reqwest::Url;
 use sentry::types::Dsn;
 use tokio::runtime::Runtime;
 
+use crate::child::Child;
 use crate::first_order::FirstOrder;
-use crate::kitchen_process::KitchenProcess;
-use crate::options::Options;
+use crate::options::{self, Options};
+use crate::queue::{Address, Sender};
 use crate::storefront::{Storefront, Surroundings};
 use crate::story::Stories;
 use crate::{collector, telemetry, terminal};
@@ -63,8 +65,11 @@ impl Shop {
             stories = Some(kept);
         }
         let kitchen = Kitchen::open(options.kitchen.clone(), &self.dsn).await?;
+        let deliveries = Arc::new(Sender::open(options.nats.as_ref()).await?);
+        let courier = Courier::open(deliveries.address(), self.dsn.clone()).await?;
         let surroundings = Surroundings {
             kitchen: kitchen.url()?,
+            deliveries: Arc::clone(&deliveries),
             client_layer: options.client_layer,
             cors: options.cors.clone(),
             stories_url: stories_url.clone(),
@@ -76,7 +81,7 @@ impl Shop {
         serve(self.listener, storefront.router())?;
 
         if options.once {
-            return once(address, kitchen, stories.as_deref()).await;
+            return once(address, kitchen, courier, stories.as_deref()).await;
         }
         println!("The hot-dog shop is open.\n");
         println!("  Order   http://{address}/");
@@ -88,7 +93,13 @@ impl Shop {
             None => println!("  Stories in the tracker that SENTRY_DSN names"),
         }
         println!("  Ctrl-C  closes it\n");
-        day(address, kitchen, stories).await
+        day(address, kitchen, courier, stories).await?;
+        match deliveries.left() {
+            0 => {}
+            1 => println!("One delivery was not made."),
+            left => println!("{left} deliveries were not made."),
+        }
+        Ok(true)
     }
 }
 
@@ -96,6 +107,7 @@ impl Shop {
 async fn once(
     storefront: SocketAddr,
     kitchen: Kitchen,
+    courier: Courier,
     stories: Option<&Stories>,
 ) -> Result<bool, String> {
     let order = place(storefront).await?;
@@ -107,6 +119,8 @@ async fn once(
     };
     // A closed kitchen has sent its reports, so nobody has to guess how long they take.
     kitchen.close().await?;
+    // The order failed in the kitchen, so the courier has nothing to report.
+    courier.close().await?;
     telemetry::flush().await;
 
     let mut faults = order.faults();
@@ -135,8 +149,9 @@ async fn once(
 async fn day(
     storefront: SocketAddr,
     mut kitchen: Kitchen,
+    mut courier: Courier,
     stories: Option<Arc<Stories>>,
-) -> Result<bool, String> {
+) -> Result<(), String> {
     let shown_elsewhere = stories.is_none();
     if let Some(stories) = stories {
         tokio::spawn(terminal::follow(stories));
@@ -145,17 +160,27 @@ async fn day(
     if shown_elsewhere {
         println!("Search the tracker for transaction_id:{}", order.id);
     }
-    tokio::select! {
-        () = told_to_close() => println!("\nClosing."),
-        problem = kitchen.ended() => return Err(problem),
+    let mut told_to_close = std::pin::pin!(told_to_close());
+    loop {
+        tokio::select! {
+            () = &mut told_to_close => break,
+            problem = kitchen.ended() => return Err(problem),
+            // The shop's queue still has the delivery that this courier did not acknowledge, and
+            // hands it to the next.
+            problem = courier.ended() => {
+                println!("\n{problem}. Another one comes.");
+                courier = courier.again().await?;
+            }
+        }
     }
+    println!("\nClosing.");
     kitchen.close().await?;
-    Ok(true)
+    courier.close().await
 }
 
 /// The kitchen that cooks: the shop's own, or the one of `--kitchen-url`.
 enum Kitchen {
-    Own(KitchenProcess),
+    Own(Child),
     Other(Url),
 }
 
@@ -163,15 +188,15 @@ impl Kitchen {
     async fn open(other: Option<Url>, dsn: &Dsn) -> Result<Self, String> {
         match other {
             Some(url) => Ok(Self::Other(url)),
-            None => KitchenProcess::open(dsn).await.map(Self::Own),
+            None => Child::open("kitchen", &[options::KITCHEN], dsn).await.map(Self::Own),
         }
     }
 
     fn url(&self) -> Result<Url, String> {
         match self {
             Self::Own(process) => {
-                let url = format!("http://{}/", process.address).parse();
-                url.map_err(|error| format!("the kitchen has no URL: {error}"))
+                let url = format!("http://{}/", process.announced).parse();
+                url.map_err(|error| format!("{:?} is no kitchen: {error}", process.announced))
             }
             Self::Other(url) => Ok(url.clone()),
         }
@@ -194,6 +219,38 @@ impl Kitchen {
             Self::Own(process) => process.close().await,
             Self::Other(_) => Ok(()),
         }
+    }
+}
+
+/// The courier, and the means to call another one.
+struct Courier {
+    child: Child,
+    queue: Address,
+    dsn: Dsn,
+}
+
+impl Courier {
+    async fn open(queue: Address, dsn: Dsn) -> Result<Self, String> {
+        let arguments = [options::COURIER, &queue.to_string()];
+        let child = Child::open("courier", &arguments, &dsn).await?;
+        Ok(Self { child, queue, dsn })
+    }
+
+    async fn ended(&mut self) -> String {
+        match self.child.ended().await {
+            Ok(status) => format!("The courier ended while the shop was open: {status}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn again(self) -> Result<Self, String> {
+        // A courier that ends each time must not keep the machine busy.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Self::open(self.queue, self.dsn).await
+    }
+
+    async fn close(self) -> Result<(), String> {
+        self.child.close().await
     }
 }
 

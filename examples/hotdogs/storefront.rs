@@ -1,4 +1,4 @@
-//! The storefront: takes orders from the page and has the kitchen cook them.
+//! The storefront: takes orders from the page, has the kitchen cook them, and sends them out.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -16,17 +16,21 @@ use serde_json::{Value, json};
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::cors::CorsLayer;
+use tower_transaction_id::messages::OutboundMessage;
 use tower_transaction_id::{
     AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer, X_TRANSACTION_ID,
 };
 
 use crate::menu::Dog;
+use crate::queue::{Message, NotSent, Sender};
 use crate::{assets, grill, telemetry, tunnel};
 
 /// The rest of the shop, as the storefront knows it.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     pub(crate) kitchen: Url,
+    /// The queue to the courier.
+    pub(crate) deliveries: Arc<Sender>,
     pub(crate) client_layer: bool,
     /// The origin of another page that may order here.
     pub(crate) cors: Option<HeaderValue>,
@@ -99,7 +103,35 @@ impl Storefront {
         }
     }
 
-    pub(crate) async fn cook(&self, dog: Dog) -> Result<Cooked, NotCooked> {
+    /// Has a hot dog cooked, and sends it out. The courier delivers it after the answer.
+    pub(crate) async fn serve(&self, dog: Dog) -> Result<Served, NotServed> {
+        let served = self.cook(dog).await?;
+        match self.send_out(dog).await {
+            Ok(()) => Ok(served),
+            Err(error) => {
+                // The layer would report the failed request, without a reason.
+                sentry::capture_error(&error);
+                let why = "Your hot dog is ready, but no courier can be called.";
+                Err(NotServed { why, kitchen_id: served.kitchen_id })
+            }
+        }
+    }
+
+    /// Puts the delivery into the queue. The message carries the ID and the trace as pairs of strings:
+    /// that is all that the courier needs to report under the same ID.
+    async fn send_out(&self, dog: Dog) -> Result<(), NotSent> {
+        // A span is added to the performance transaction of the order.
+        let outbound = OutboundMessage::new().in_span("deliveries");
+        let mut pairs = Vec::new();
+        outbound.write(&mut pairs);
+        let delivery = json!({ "dog": dog.to_string(), "address": dog.address() });
+        let message = Message::new(pairs, delivery.to_string());
+        let sent = self.surroundings.deliveries.send(message).await;
+        outbound.finish(&sent);
+        sent
+    }
+
+    async fn cook(&self, dog: Dog) -> Result<Served, NotServed> {
         let url = format!("{}/cook", self.surroundings.kitchen.as_str().trim_end_matches('/'));
         let request = self.http.post(url).json(&json!({ "dog": dog.to_string() })).build();
         let answered = match request {
@@ -107,13 +139,14 @@ impl Storefront {
             Err(error) => Err(error),
         };
         // Nothing is captured here, since the client layer reports the call that failed.
-        let Ok(response) = answered else { return Err(NotCooked { kitchen_id: None }) };
+        let why = "The kitchen could not serve your order.";
+        let Ok(response) = answered else { return Err(NotServed { why, kitchen_id: None }) };
         let echoed = response.headers().get(X_TRANSACTION_ID);
         let kitchen_id = echoed.and_then(|id| id.to_str().ok()).map(str::to_owned);
         if response.status().is_success() {
-            Ok(Cooked { kitchen_id })
+            Ok(Served { kitchen_id })
         } else {
-            Err(NotCooked { kitchen_id })
+            Err(NotServed { why, kitchen_id })
         }
     }
 }
@@ -142,12 +175,14 @@ fn cors(origin: HeaderValue) -> CorsLayer {
 
 /// A hot dog that was served, under the ID that the kitchen echoed. The answer repeats this ID so that
 /// the first order, and a curious reader, can compare; a shop of your own has no use for it.
-pub(crate) struct Cooked {
+pub(crate) struct Served {
     pub(crate) kitchen_id: Option<String>,
 }
 
-/// No hot dog: the kitchen failed, or cannot be reached.
-pub(crate) struct NotCooked {
+/// No hot dog: the kitchen or the queue failed, or cannot be reached.
+pub(crate) struct NotServed {
+    /// For the visitor.
+    why: &'static str,
     pub(crate) kitchen_id: Option<String>,
 }
 
@@ -161,18 +196,16 @@ async fn order(State(shop): State<Arc<Storefront>>, Json(order): Json<Value>) ->
     if matches!(dog, Dog::Grilled) {
         return grill::answer(shop);
     }
-    let cooked = shop.cook(dog).await;
-    let status = if cooked.is_ok() { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
-    (status, Json(answer(dog, cooked))).into_response()
+    let served = shop.serve(dog).await;
+    let status = if served.is_ok() { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
+    (status, Json(answer(dog, served))).into_response()
 }
 
 /// Returns the answer to the page. For a streamed answer, this is the last line.
-pub(crate) fn answer(dog: Dog, cooked: Result<Cooked, NotCooked>) -> Value {
-    match cooked {
-        Ok(Cooked { kitchen_id }) => json!({ "served": dog.to_string(), "kitchenId": kitchen_id }),
-        Err(NotCooked { kitchen_id }) => {
-            json!({ "error": "The kitchen could not serve your order.", "kitchenId": kitchen_id })
-        }
+pub(crate) fn answer(dog: Dog, served: Result<Served, NotServed>) -> Value {
+    match served {
+        Ok(Served { kitchen_id }) => json!({ "served": dog.to_string(), "kitchenId": kitchen_id }),
+        Err(NotServed { why, kitchen_id }) => json!({ "error": why, "kitchenId": kitchen_id }),
     }
 }
 

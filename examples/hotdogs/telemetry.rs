@@ -1,4 +1,4 @@
-//! The reports and logs of both services, and the tracker that receives them.
+//! The reports and logs of all services, and the tracker that receives them.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -12,8 +12,13 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, fmt};
 
+use crate::queue::Message;
+
 /// The target of the steps of an order, and so the category of their breadcrumbs.
 pub(crate) const COOKING: &str = "cooking";
+
+/// The same for the steps of a delivery.
+pub(crate) const DELIVERY: &str = "delivery";
 
 /// Starts the reports of one service. The drop of the guard sends the reports that still wait.
 pub(crate) fn init(service: &'static str, dsn: Dsn) -> ClientInitGuard {
@@ -47,14 +52,21 @@ pub(crate) fn request_span(request: RequestHead<'_>, id: &TransactionId) -> trac
     tracing::info_span!("request", %method, path, transaction_id = %id)
 }
 
+/// Returns the span of a message.
+pub(crate) fn message_span(_message: &Message, id: &TransactionId) -> tracing::Span {
+    tracing::info_span!("delivery", transaction_id = %id)
+}
+
 /// Sends each line one way, so that no story shows a line twice. A line that is worth keeping for every
 /// order becomes a Sentry log. A single step becomes a breadcrumb, which the SDK sends only with an
 /// event.
 fn what_is_traced() {
     let logs = Targets::new().with_target("hotdogs", LevelFilter::INFO);
-    let steps = Targets::new().with_target(COOKING, LevelFilter::DEBUG);
+    let steps = [COOKING, DELIVERY].map(|target| (target, LevelFilter::DEBUG));
+    let steps = Targets::new().with_targets(steps);
     // Quiet unless `RUST_LOG` asks for lines, since this example shows the story. The lines go to
-    // standard error, since the kitchen announces its address on standard output.
+    // standard error, since the kitchen and the courier say on
+    // standard output that they are ready.
     let lines = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
     let terminal = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     tracing_subscriber::registry()
