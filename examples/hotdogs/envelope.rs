@@ -33,7 +33,7 @@ pub(crate) fn entries(envelope: &[u8]) -> Vec<(TransactionId, Entry)> {
                     payload["tags"][TransactionId::TAG].as_str().and_then(|id| id.parse().ok());
                 entries.extend(id.map(|id| (id, of_event(&payload))));
             }
-            Some("transaction") => entries.extend(of_trace(&payload)),
+            Some("transaction") => entries.extend(of_transaction(&payload)),
             Some("log") => entries.extend(list(&payload["items"]).filter_map(of_log)),
             Some("trace_metric") => entries.extend(list(&payload["items"]).filter_map(of_metric)),
             _ => {}
@@ -121,23 +121,46 @@ fn generated(origin: &Value) -> Option<String> {
     })
 }
 
-/// Turns a Sentry transaction, which measures a request, into an entry with the outcome and the
-/// duration. The entry stands where the request began, and ends with the last byte of the answer.
-fn of_trace(trace: &Value) -> Option<(TransactionId, Entry)> {
-    let id = trace["tags"][TransactionId::TAG].as_str()?.parse().ok()?;
-    let [start, end] = ["start_timestamp", "timestamp"].map(|key| time(&trace[key]));
+/// Turns a Sentry transaction, which measures a request or a message, into an entry. The entry stands
+/// where the request began, and ends with the last byte of the answer. The messages that were sent
+/// meanwhile are entries, too.
+fn of_transaction(transaction: &Value) -> Vec<(TransactionId, Entry)> {
+    let id = transaction["tags"][TransactionId::TAG].as_str().and_then(|id| id.parse().ok());
+    let Some(id): Option<TransactionId> = id else { return Vec::new() };
+    let service = text(transaction["server_name"].as_str().unwrap_or(BROWSER));
+    let name = plain(&transaction["transaction"]);
+    let context = &transaction["contexts"]["trace"];
+    let whole = measured("trace", &service, &name, transaction, context);
+    let sent = list(&transaction["spans"]).filter(|span| span["op"] == "queue.publish");
+    let sent = sent.map(|span| {
+        let name = plain(&span["description"]);
+        measured("span", &service, &name, span, span)
+    });
+    std::iter::once(whole).chain(sent).map(|entry| (id.clone(), entry)).collect()
+}
+
+/// Makes the entry of a time that a service measured, with the outcome and the duration.
+fn measured(
+    kind: &'static str,
+    service: &str,
+    name: &str,
+    times: &Value,
+    context: &Value,
+) -> Entry {
+    let [start, end] = ["start_timestamp", "timestamp"].map(|key| time(&times[key]));
     let took = end.duration_since(start).unwrap_or_default().as_millis();
-    let context = &trace["contexts"]["trace"];
     let outcomes = [&context["data"]["http.response.status_code"], &context["status"]];
     let outcome = outcomes.into_iter().map(plain).find(|outcome| !outcome.is_empty());
-    let name = plain(&trace["transaction"]);
+    // The name of a request has a method and a path. The name of a queue says less without the operation.
+    let op = context["op"].as_str().filter(|op| op.starts_with("queue."));
+    let name = op.map_or_else(|| name.to_owned(), |op| format!("{op} {name}"));
     let title = match outcome {
         Some(outcome) => format!("{name}: {outcome} in {took} ms"),
         None => format!("{name}: {took} ms"),
     };
-    let entry = Entry {
-        service: text(trace["server_name"].as_str().unwrap_or(BROWSER)),
-        kind: "trace",
+    Entry {
+        service: service.to_owned(),
+        kind,
         time: start,
         level: Level::Info,
         title: text(&title),
@@ -147,8 +170,7 @@ fn of_trace(trace: &Value) -> Option<(TransactionId, Entry)> {
         breadcrumbs: Vec::new(),
         trace: trace_id(&context["trace_id"]),
         end: Some(end),
-    };
-    Some((id, entry))
+    }
 }
 
 /// Returns the value in lower case, if it is the ID of a trace.

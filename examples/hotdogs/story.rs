@@ -21,7 +21,7 @@ pub(crate) const BROWSER: &str = "browser";
 /// The longest time from the beginning of an order on the page until the first server hears of it.
 const BEFORE_THE_ORDER: Duration = Duration::from_secs(1);
 
-/// One report of one service: an event, a log line, a metric or a trace.
+/// One report of one service: an event, a log line, a metric, a trace or a span.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) service: String,
@@ -38,7 +38,7 @@ pub(crate) struct Entry {
     pub(crate) breadcrumbs: Vec<Crumb>,
     /// The ID of the entry's trace.
     pub(crate) trace: Option<String>,
-    /// The end of the performance transaction that began at `time`.
+    /// The end of the performance transaction or of the span that began at `time`.
     pub(crate) end: Option<SystemTime>,
 }
 

@@ -77,7 +77,7 @@ fn write_line(text: &mut String, line: Line<'_>, width: usize, ink: &Ink) -> fmt
     };
     if entry.is_error() {
         writeln!(text, "  {start}  {}", ink.red(&format!("✗ {}", entry.title)))?;
-    } else if entry.kind == "trace" {
+    } else if entry.end.is_some() {
         writeln!(text, "  {start}  · {}", entry.title)?;
     } else {
         writeln!(text, "  {start}  · {} ({} {})", entry.title, entry.level, entry.kind)?;

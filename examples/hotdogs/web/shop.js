@@ -39,7 +39,7 @@ async function order(dog, name) {
       throw new OrderFailed(answer.error ?? `The storefront answered ${response.status}.`);
     }
     trace.span?.end();
-    showServed(card, name, id);
+    await showServed(card, name, id);
   } catch (error) {
     trace.span?.end();
     // A customer who leaves has not failed, so the page reports nothing. The storefront reports the
@@ -189,12 +189,13 @@ function showProgress(card, name, progress, leave) {
   line.textContent = progress;
 }
 
-function showServed(card, name, id) {
+// The page knows no more than its answer. If the courier fails later, only the story has it.
+async function showServed(card, name, id) {
   card.className = 'order served';
-  card.replaceChildren(
-    element('p', 'outcome', `${name}: enjoy!`),
-    element('p', 'quiet', element('code', 'id', id)),
-  );
+  const more = element('p', 'quiet', element('code', 'id', id), ' ');
+  card.replaceChildren(element('p', 'outcome', `${name}: cooked, and on its way to you.`), more);
+  const { stories, search } = await settings;
+  if (stories || search) more.append(...whereToRead(id, { stories, search }));
 }
 
 async function showAbandoned(card, name, id) {

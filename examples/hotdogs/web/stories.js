@@ -67,7 +67,7 @@ function traceId(id) {
   return shown;
 }
 
-// Draws the time of a transaction within the time of its story. Screen readers skip the bar, since the
+// Draws the time of a transaction or a span within the time of its story. Screen readers skip the bar, since the
 // line has the time in words.
 function bar({ time, end }, { lines }) {
   const first = Math.min(...lines.map((line) => line.time));
@@ -88,8 +88,8 @@ function line(line, story) {
   const service = element('span', 'service', line.service);
   const what = element('div', 'what', element('p', 'title', line.title));
   const level = line.kind === 'log' || line.kind === 'metric' ? `${line.level} ${line.kind}` : line.level;
-  // A trace has no level of its own, and the level of nearly every breadcrumb means nothing.
-  const says = line.kind === 'breadcrumb' ? !['info', 'debug'].includes(level) : line.kind !== 'trace';
+  // A time has no level of its own, and the level of nearly every breadcrumb means nothing.
+  const says = line.kind === 'breadcrumb' ? !['info', 'debug'].includes(level) : !line.end;
   if (says) what.prepend(element('span', 'level', level));
   for (const cause of line.causes ?? []) what.append(element('p', 'cause', `because of ${cause}`));
   if (line.note) what.append(element('p', 'note', line.note));
