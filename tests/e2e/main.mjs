@@ -13,6 +13,7 @@ import { table } from './parts/table.mjs';
 import { Tracker } from './parts/tracker.mjs';
 import * as chain from './stories/chain.mjs';
 import * as closedTab from './stories/closed-tab.mjs';
+import * as delivery from './stories/delivery.mjs';
 import * as hostile from './stories/hostile.mjs';
 import * as nginx from './stories/nginx.mjs';
 import * as node from './stories/node.mjs';
@@ -27,7 +28,7 @@ import * as traces from './stories/traces.mjs';
 
 // In the order in which they run. The normaliser comes last: it reads the events of the others.
 const STORIES = {
-  page, pictures, nginx, node, chain, traces, origins, overlap, hostile, outage, panic,
+  page, pictures, delivery, nginx, node, chain, traces, origins, overlap, hostile, outage, panic,
   'closed-tab': closedTab, normaliser,
 };
 const LONGEST_STORY = 600;

@@ -142,6 +142,20 @@ export async function leftBehind() {
   return ids;
 }
 
+// The ids of the children of a process that have `argument`. Works on Linux only.
+export function childrenOf({ child }, argument) {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).filter((id) => {
+    try {
+      const [, parent] = /^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${id}/status`, 'latin1'));
+      const words = readFileSync(`/proc/${id}/cmdline`, 'latin1').split('\0');
+      return Number(parent) === child.pid && words.includes(argument);
+    } catch {
+      // The process is gone.
+      return false;
+    }
+  }).map(Number);
+}
+
 // Works on Linux only. Elsewhere it finds no process.
 function found() {
   let ids;
