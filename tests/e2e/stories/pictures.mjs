@@ -1,4 +1,4 @@
-// The demo shows its stories itself. Each is one trace, from the page to the kitchen, and the transaction of a
+// The demo shows its stories itself. Each is one trace, from the page to the courier, and the transaction of a
 // streamed order lasts until its last line. The README has pictures of it.
 import { check, matches, same } from '../parts/check.mjs';
 import * as shopPage from '../parts/page.mjs';
@@ -8,9 +8,12 @@ import { Stories } from '../parts/stories.mjs';
 
 export const about = "the demo's own stories, each one trace";
 const SERVICES = ['browser', 'kitchen', 'storefront'];
+const ALL = [...SERVICES, 'courier'];
 const each = (kind) => SERVICES.map((service) => `${service} ${kind}`);
 // The line that the storefront logs from the body of a streamed answer, before the body ends.
 const LAST = 'the last line of the answer';
+// The last line of the courier.
+const DELIVERED = 'delivered';
 
 export async function tell(stage) {
   // Without a tracker the demo has its own.
@@ -21,35 +24,44 @@ export async function tell(stage) {
 
   const streamedId = await pageOrders(page, 'grilled');
   const streamed = await stories.told(streamedId, [
-    ...each('trace'), 'kitchen log', 'kitchen metric', LAST,
+    ...each('trace'), 'kitchen log', 'kitchen metric', LAST, 'storefront span', 'courier trace', DELIVERED,
+  ]);
+  const lostId = await pageOrders(page, 'lunar');
+  const lost = await stories.told(lostId, [
+    ...each('trace'), 'storefront span', 'courier trace', 'courier event',
+    ...ALL.slice(1).map((service) => `${service} log`), 'kitchen metric',
   ]);
   const failedId = await pageOrders(page, 'artisanal');
   const failed = await stories.told(failedId, [
     ...each('trace'), ...each('event'), 'kitchen log', 'storefront log',
   ]);
-  for (const { id, traces } of [streamed, failed]) {
-    same(`the services in each trace of ${id}`, traces.map(({ services }) => services.sort()), [SERVICES]);
+  // The courier has nothing to do with an order that fails in the kitchen.
+  for (const [{ id, traces }, services] of [[streamed, ALL], [lost, ALL], [failed, SERVICES]]) {
+    same(`the services in each trace of ${id}`, traces.map((trace) => trace.services.sort()), [[...services].sort()]);
   }
   // Without the page's help, Sentry's SDK has one trace for the whole visit.
-  check(streamed.traces[0].id !== failed.traces[0].id, 'two orders of one page are in the same trace');
+  const traces = [streamed, lost, failed].map((story) => story.traces[0].id);
+  same('the number of traces of three orders of one page', new Set(traces).size, 3);
   lastsUntilTheLastLine(streamed);
 
-  await page.locator('#orders > li.served').waitFor();
-  await page.getByText('Read its story').waitFor();
+  await page.locator('#orders > li.served').nth(1).waitFor();
+  await page.locator('.failed').getByText('Read its story').waitFor();
   await picture(stage.root, page, 'shop', {
     texts: '.top > *, h1, label, button[type=submit], h2, #orders p, footer', end: 'footer',
   });
   await page.goto(shop.stories);
   const bars = await isShown(page, streamed, [200, 200]);
   check(bars.order > bars.cook, 'the bar of the streamed order is no longer than that of its cooking');
+  await isShown(page, lost, [200, 200]);
   await isShown(page, failed, [502, 500]);
-  // The first order, which the shop places itself, stands below these two.
+  // The first order, which the shop places itself, and the streamed one stand below these two.
   await picture(stage.root, page, 'stories', {
     texts: '.top > *, h1, main > p, .story:nth-child(-n+2) :is(header > *, .line)', end: '.story:nth-child(2)',
   });
   same('errors nobody caught', visitor.errors, []);
   return [
-    { what: 'streamed', id: streamedId, services: SERVICES },
+    { what: 'streamed', id: streamedId, services: ALL },
+    { what: 'lost', id: lostId, services: ALL },
     { what: 'failed', id: failedId, services: SERVICES },
     await tornApart(stories, shop, page),
   ];
