@@ -11,9 +11,16 @@
 //! storefront reports the failed call and its own failed answer, and the page reports the failed order.
 //! These events of three programs belong together because they carry the same ID. The logs between the
 //! events carry the ID, too. All of them share one trace, which the page begins and the services
-//! continue. The files to read, in this order:
+//! continue.
 //!
-//! - `storefront.rs`: the server layer, and the client layer around `reqwest`
+//! An order for the lunar hot dog succeeds, as far as the page sees. The storefront puts the delivery into
+//! a queue, and the courier takes it from there and fails later, under the same ID and in the same trace.
+//! The queue keeps a delivery until the courier acknowledges it: if the courier dies, the shop calls
+//! another one, who delivers under the same ID.
+//!
+//! The files to read, in this order:
+//!
+//! - `storefront.rs`: the server layer, the client layer around `reqwest`, and the message to the courier
 //! - `kitchen.rs`: the server layer in a process of its own, an error that is worth more than a status,
 //!   and the hot dog that makes the kitchen panic
 //! - `courier.rs`: a worker that takes messages from a queue, each under the ID that the message brings,
