@@ -1,10 +1,11 @@
 // An order that was served goes on in a queue, and fails in the courier, a process that no request
 // reaches. The page, the storefront, the kitchen and the courier are one story, under one ID and in one trace.
 import { readFileSync } from 'node:fs';
+import { startNats } from '../parts/brokers.mjs';
 import { eventually, matches, same } from '../parts/check.mjs';
 import * as shopPage from '../parts/page.mjs';
 import { childrenOf } from '../parts/processes.mjs';
-import { SERVED, newId, order } from '../parts/shop.mjs';
+import { FAILED, SERVED, newId, order } from '../parts/shop.mjs';
 import { Stories } from '../parts/stories.mjs';
 
 export const about = 'an order fails in a queue, after it was served';
@@ -14,7 +15,11 @@ export async function tell(stage) {
   // Without a tracker the demo has its own.
   const shop = await stage.shop({ dsn: '' });
   const stories = stage.closing(await Stories.open(shop.stories));
-  return [await served(stage, shop, stories), await courierDies(shop, stories)];
+  return [
+    await served(stage, shop, stories),
+    await courierDies(shop, stories),
+    ...await throughNats(stage),
+  ];
 }
 
 async function served(stage, shop, stories) {
@@ -75,6 +80,33 @@ async function courierDies(shop, stories) {
   same('the number of couriers', 1 + others.length, 1);
   same('the courier that died is there', next === courier, false);
   return { what: 'the courier dies', id, services };
+}
+
+// The same through NATS. When NATS is down, the order fails, and the page shows why.
+async function throughNats(stage) {
+  const nats = stage.closing(await startNats(stage.folder));
+  const shop = await stage.shop({ dsn: '', args: ['--nats', nats.url] });
+  const stories = stage.closing(await Stories.open(shop.stories));
+  const id = newId();
+  const { status, echoed } = await order(shop, 'lunar', id);
+  same('an order that goes through NATS: status and echo', [status, echoed], [SERVED, id]);
+  const story = await stories.told(id, ['storefront span', 'kitchen trace', 'courier trace', 'courier event']);
+  const services = SERVICES.slice(1);
+  inOneTrace(story, services);
+
+  await nats.stop();
+  const visitor = stage.closing(await shopPage.visit(stage.browser, shop.url));
+  const vain = await shopPage.orderInVain(visitor.page, 'classic');
+  await shopPage.sameEverywhere(visitor, vain, FAILED);
+  matches('what the page shows without NATS', await visitor.page.locator('.failed .outcome').innerText(),
+    /^Classic: Your hot dog is ready, but no courier can be called\.$/);
+  const failed = await stories.told(vain, ['storefront event', 'browser event', 'kitchen trace']);
+  const error = failed.lines.find(({ service, kind }) => service === 'storefront' && kind === 'event');
+  matches('the error of the storefront', error.title, /^NotSent: NATS did not take the delivery/);
+  return [
+    { what: 'through NATS', id, services },
+    { what: 'NATS is down', id: vain, services: SERVICES.slice(0, 3) },
+  ];
 }
 
 function couriers(shop) {
