@@ -30,7 +30,7 @@ impl Message {
         Self { pairs, text, again: false }
     }
 
-    /// Returns the values of a pair. Names differ in case between queues.
+    /// Returns the values of a pair. The case of its name does not matter, since some queues change it.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         let named = move |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
         self.pairs.iter().filter(named).map(|(_, value)| value.as_str())
@@ -45,7 +45,7 @@ pub(crate) enum Sender {
 }
 
 impl Sender {
-    /// Opens the queue that the shop was told to use.
+    /// Opens the queue: NATS, if an address is given, or else the shop's own.
     pub(crate) async fn open(nats: Option<&ServerAddr>) -> Result<Self, String> {
         match nats {
             Some(address) => nats::Sender::open(address).await.map(Self::Nats),
@@ -53,7 +53,7 @@ impl Sender {
         }
     }
 
-    /// Returns where the courier finds the queue.
+    /// Returns the address at which the courier finds the queue.
     pub(crate) fn address(&self) -> Address {
         match self {
             Self::Embedded(queue) => Address::Embedded(queue.address()),

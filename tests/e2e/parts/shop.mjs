@@ -1,4 +1,4 @@
-// The demo: its storefront, and its kitchen.
+// The demo: its storefront, which starts its kitchen and its courier, and its kitchen alone.
 import { check } from './check.mjs';
 import { start } from './processes.mjs';
 
