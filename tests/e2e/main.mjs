@@ -15,6 +15,7 @@ import * as chain from './stories/chain.mjs';
 import * as closedTab from './stories/closed-tab.mjs';
 import * as delivery from './stories/delivery.mjs';
 import * as hostile from './stories/hostile.mjs';
+import * as nats from './stories/nats.mjs';
 import * as nginx from './stories/nginx.mjs';
 import * as node from './stories/node.mjs';
 import * as normaliser from './stories/normaliser.mjs';
@@ -24,12 +25,13 @@ import * as overlap from './stories/overlap.mjs';
 import * as page from './stories/page.mjs';
 import * as panic from './stories/panic.mjs';
 import * as pictures from './stories/pictures.mjs';
+import * as redis from './stories/redis.mjs';
 import * as traces from './stories/traces.mjs';
 
 // In the order in which they run. The normaliser comes last: it reads the events of the others.
 const STORIES = {
   page, pictures, delivery, nginx, node, chain, traces, origins, overlap, hostile, outage, panic,
-  'closed-tab': closedTab, normaliser,
+  'closed-tab': closedTab, nats, redis, normaliser,
 };
 const LONGEST_STORY = 600;
 

@@ -3,15 +3,25 @@ import { Broken } from './check.mjs';
 import { start } from './processes.mjs';
 
 // The program of an example, such as the demo.
-export async function buildExample(folder, root, name) {
+export function buildExample(folder, root, name) {
+  return build(folder, root, name, ['--example', name]);
+}
+
+// A program of examples/brokers, which is a workspace of its own.
+export function buildBrokerExample(folder, root, name) {
+  const manifest = ['--manifest-path', 'examples/brokers/Cargo.toml', '--target-dir', 'target'];
+  return build(folder, root, name, ['--bin', name, ...manifest]);
+}
+
+async function build(folder, root, name, args) {
   const output = await cargo(folder, root, [
-    'build', '--example', name, '--message-format=json-render-diagnostics',
+    'build', ...args, '--message-format=json-render-diagnostics',
   ]);
   const messages = output.split('\n').filter((line) => line.startsWith('{')).map(JSON.parse);
   const built = messages.find(
     ({ target, executable }) => executable && target.name === name,
   );
-  if (!built) throw new Broken(`cargo built no example "${name}"`);
+  if (!built) throw new Broken(`cargo built no program "${name}"`);
   return built.executable;
 }
 

@@ -81,6 +81,12 @@ class Process {
     await this.ended;
     clearTimeout(timer);
   }
+
+  // Kills the group at once, as the kernel does when memory runs out.
+  async kill() {
+    if (running.has(this)) signal(-this.child.pid, 'SIGKILL');
+    await this.ended;
+  }
 }
 
 function signal(id, name) {

@@ -1,7 +1,9 @@
 // The parts that a story can open. The stage closes them at the end of the story.
 import { join } from 'node:path';
+import { startShop, startWorker } from './brokers.mjs';
 import { startLink } from './link.mjs';
 import { startNode } from './node.mjs';
+import { Relay } from './relay.mjs';
 import { openKitchen, openShop } from './shop.mjs';
 
 export class Stage {
@@ -34,6 +36,27 @@ export class Stage {
 
   async link(name, program, { next, trust }) {
     return this.closing(await startLink(name, program, { ...this.#own(), next, trust }));
+  }
+
+  async relay() {
+    return this.closing(await Relay.open(this.project.tracker.url));
+  }
+
+  // start: startNats or startRedis.
+  async broker(start) {
+    return this.closing(await start(this.folder));
+  }
+
+  // A shop of examples/brokers. rate: of performance transactions.
+  async brokerShop(program, { dsn = this.project.dsn(), broker, rate }) {
+    const options = { ...this.#own(dsn), broker, rate };
+    return this.closing(await startShop(this.#log('shop'), program, options));
+  }
+
+  // A worker of examples/brokers. seconds: the time that each order takes.
+  async brokerWorker(program, { dsn = this.project.dsn(), broker, rate, seconds }) {
+    const options = { ...this.#own(dsn), broker, rate, seconds };
+    return this.closing(await startWorker(this.#log('worker'), program, options));
   }
 
   screenshot(page, name) {
