@@ -30,7 +30,7 @@ use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
 use tower_transaction_id::BindTransactionIdLayer;
 use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundMessage};
 
-use kitchen::{Order, setting, start_sentry};
+use kitchen::{Order, asked_to_end, setting, start_sentry};
 
 const ORDERS: &str = "orders";
 /// The number of orders that the worker cooks at a time.
@@ -104,7 +104,7 @@ async fn work(orders: RedisStorage<Order>) -> Result<(), Box<dyn Error>> {
         // of its attempts has a scope and a report.
         .layer(layer)
         .build(cook)
-        .run()
+        .run_until(asked_to_end())
         .await?;
     Ok(())
 }

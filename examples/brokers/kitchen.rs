@@ -3,11 +3,13 @@
 use std::env;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::num::ParseFloatError;
 use std::time::Duration;
 
 use sentry::{ClientInitGuard, ClientOptions};
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use tower_transaction_id::TransactionId;
 
@@ -62,6 +64,12 @@ pub(crate) fn start_sentry(role: &str) -> Result<ClientInitGuard, ParseFloatErro
     let rate = setting("TRACES_SAMPLE_RATE", "0").parse()?;
     let options = ClientOptions::new().server_name(role.to_owned()).traces_sample_rate(rate);
     Ok(sentry::init(options))
+}
+
+/// Waits until the process is asked to end, so that the worker acknowledges the orders that it has begun.
+pub(crate) async fn asked_to_end() -> io::Result<()> {
+    signal(SignalKind::terminate())?.recv().await;
+    Ok(())
 }
 
 /// A setting from the environment.

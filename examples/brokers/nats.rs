@@ -19,29 +19,29 @@ mod kitchen;
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::connection::State as Connection;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind, Context, Message, stream};
+use async_nats::{Client, HeaderMap};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router, routing::post};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use sentry::{Hub, capture_error};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_transaction_id::BindTransactionIdLayer;
 use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundMessage};
 
-use kitchen::{NotServed, Order, cook, setting, start_sentry};
+use kitchen::{NotServed, Order, asked_to_end, cook, setting, start_sentry};
 
 /// The stream and its subject.
 const ORDERS: &str = "orders";
 /// The number of orders that the worker cooks at a time.
-const STOVES: usize = 25;
+const STOVES: u16 = 25;
 const DELIVERIES: i64 = 3;
 /// JetStream delivers an order again if it is not acknowledged within this time.
-const LONGEST_ORDER: Duration = Duration::from_secs(5);
+const LONGEST_ORDER: Duration = Duration::from_secs(8);
 
 fn main() -> Result<(), async_nats::Error> {
     let role = std::env::args().nth(1).unwrap_or_default();
@@ -59,7 +59,7 @@ fn main() -> Result<(), async_nats::Error> {
         let orders = queue.get_or_create_stream(config).await?;
         match &*role {
             "shop" => serve(queue).await,
-            "worker" => work(orders).await,
+            "worker" => work(orders, queue.client()).await,
             _ => Err("the first argument is neither `shop` nor `worker`".into()),
         }
     })
@@ -107,11 +107,13 @@ async fn publish(
     Ok(())
 }
 
-async fn work(orders: stream::Stream) -> Result<(), async_nats::Error> {
+async fn work(orders: stream::Stream, client: Client) -> Result<(), async_nats::Error> {
     let config = pull::Config {
         durable_name: Some("kitchen".to_owned()),
         ack_wait: LONGEST_ORDER,
         max_deliver: DELIVERIES,
+        // No order waits here for a stove, while its time runs.
+        max_ack_pending: STOVES.into(),
         ..pull::Config::default()
     };
     let kitchen: PullConsumer = orders.get_or_create_consumer("kitchen", config).await?;
@@ -124,7 +126,7 @@ async fn work(orders: stream::Stream) -> Result<(), async_nats::Error> {
         .layer(layer)
         .service_fn(async |order: Message| cook(&String::from_utf8_lossy(&order.payload)).await);
     println!("waiting for orders");
-    let orders = kitchen.messages().await?.map_err(Into::into);
+    let orders = kitchen.messages().await?.map_err(Into::into).take_until(asked_to_end());
     let each = |order: Message| {
         let served = cook.clone().oneshot(order.clone());
         async move {
@@ -137,7 +139,9 @@ async fn work(orders: stream::Stream) -> Result<(), async_nats::Error> {
             order.ack_with(answer).await
         }
     };
-    orders.try_for_each_concurrent(STOVES, each).await
+    orders.try_for_each_concurrent(usize::from(STOVES), each).await?;
+    // The client sends acknowledgements in the background.
+    Ok(client.flush().await?)
 }
 
 /// Reads the headers of an order. NATS distinguishes the case of their names, and another program may have
