@@ -123,7 +123,7 @@ impl<M, R> BindMessageLayer<M, R> {
     /// `queue.process`. Off by default.
     ///
     /// The transaction continues the trace and the sampling decision of a trusted message. It ends when
-    /// the future of the inner service ends, with the status `ok` or `unknown_error`, or when the future is
+    /// the future of the inner service ends, with the status `ok` or `internal_error`, or when the future is
     /// dropped, with the status `cancelled`.
     #[must_use]
     pub fn measure_performance(mut self, measure_performance: bool) -> Self {

@@ -103,7 +103,7 @@ impl OutboundMessage {
 
     /// Ends the span of the message by the result of the sending.
     pub fn finish<T, E>(mut self, sent: &Result<T, E>) {
-        self.end(if sent.is_ok() { SpanStatus::Ok } else { SpanStatus::UnknownError });
+        self.end(if sent.is_ok() { SpanStatus::Ok } else { SpanStatus::InternalError });
     }
 
     fn end(&mut self, status: SpanStatus) {

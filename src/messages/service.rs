@@ -114,10 +114,7 @@ where
                 scope.report_error::<E>(this.errors.read(error));
             }
             if let Some(performance) = &scope.work().performance {
-                match result {
-                    Ok(_) => performance.processed(),
-                    Err(_) => performance.failed(),
-                }
+                performance.processed(result.is_ok());
             }
             scope.close();
         }

@@ -80,10 +80,10 @@ impl Performance {
         let _ = self.ended.set(SystemTime::now());
     }
 
-    /// Takes note that the message was processed.
-    pub(crate) fn processed(&self) {
+    /// Takes note that the message was processed, or that its service failed.
+    pub(crate) fn processed(&self, is_ok: bool) {
         if self.is_sampled {
-            self.set_status(SpanStatus::Ok);
+            self.set_status(if is_ok { SpanStatus::Ok } else { SpanStatus::InternalError });
         }
         self.end();
     }

@@ -280,11 +280,11 @@ fn publish_and_process_are_in_one_trace() {
             [
                 (op, Some(SpanStatus::Ok)),
                 (op, Some(SpanStatus::Cancelled)),
-                (op, Some(SpanStatus::UnknownError)),
+                (op, Some(SpanStatus::InternalError)),
             ]
         );
         assert_eq!(publish.spans[0].description.as_deref(), Some("orders"));
-        for (process, status) in [(cooked, SpanStatus::Ok), (failed, SpanStatus::UnknownError)] {
+        for (process, status) in [(cooked, SpanStatus::Ok), (failed, SpanStatus::InternalError)] {
             let of_process = trace(&process.contexts);
             assert_eq!(process.name.as_deref(), Some("orders"));
             assert_eq!(of_process.op.as_deref(), Some("queue.process"));

@@ -42,7 +42,7 @@ async function served(stage, shop, stories) {
   same('the number of messages that were sent', others.length, 0);
   matches('the message that was sent', published, /^storefront queue\.publish deliveries: ok in \d+ ms$/);
   const processed = titles('trace').find((title) => title.startsWith('courier '));
-  matches('the delivery', processed, /^courier queue\.process deliveries: unknown_error in \d+ ms$/);
+  matches('the delivery', processed, /^courier queue\.process deliveries: internal_error in \d+ ms$/);
 
   await isShown(stage, page, await card.getByRole('link').getAttribute('href'));
   same('errors nobody caught', visitor.errors, []);
