@@ -92,6 +92,13 @@ impl TransactionId {
         )
     }
 
+    /// Checks an ID and copies it.
+    pub(crate) fn from_bytes(value: &[u8]) -> Result<Self, InvalidTransactionId> {
+        check(value)?;
+        let copy = HeaderValue::from_maybe_shared(Bytes::from_owner(value.to_owned()));
+        copy.map(Self).map_err(|_| InvalidTransactionId::new(TransactionIdRule::Bytes, value.len()))
+    }
+
     /// Returns the same ID in a buffer of its own.
     pub(crate) fn unshared(&self) -> Self {
         HeaderValue::from_bytes(self.0.as_bytes()).map_or_else(|_| self.clone(), Self)
@@ -128,9 +135,7 @@ impl FromStr for TransactionId {
     type Err = InvalidTransactionId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        check(text.as_bytes())?;
-        let text = HeaderValue::from_maybe_shared(Bytes::from_owner(text.to_owned()));
-        text.map(Self).map_err(|_| InvalidTransactionId::new(TransactionIdRule::Bytes, 0))
+        Self::from_bytes(text.as_bytes())
     }
 }
 
@@ -308,7 +313,7 @@ pub enum TransactionIdRule {
 impl fmt::Display for TransactionIdRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OneValue => "several header lines that differ",
+            Self::OneValue => "several values that differ",
             Self::Length => "it must have 1 to 200 bytes",
             Self::Bytes => "only ASCII letters, digits and -_.:+/=@~ are allowed",
             Self::Meaning => "it needs a letter, or a digit other than 0",

@@ -144,8 +144,10 @@ async fn work(orders: stream::Stream, client: Client) -> Result<(), async_nats::
     Ok(client.flush().await?)
 }
 
-/// Reads the headers of an order. NATS distinguishes the case of their names, and another program may have
-/// set a header twice.
+/// Reads the headers of an order. Another program may have set a header twice, or in another case.
 fn context_of(order: &Message) -> MessageContext {
-    MessageContext::read(|name| order.headers.iter().flat_map(move |headers| headers.get_all(name)))
+    let headers = order.headers.iter().flat_map(HeaderMap::iter);
+    MessageContext::read(
+        headers.flat_map(|(name, values)| values.iter().map(move |value| (name, value))),
+    )
 }

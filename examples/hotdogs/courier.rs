@@ -29,7 +29,9 @@ async fn work(queue: &Address) -> Result<(), String> {
     println!("ready");
     // The one layer that a worker needs. It opens a scope for each message, under the ID that the message
     // brings, and continues the trace of the storefront.
-    let read = |message: &Message| MessageContext::read(|name| message.values(name));
+    let read = |message: &Message| {
+        MessageContext::read(message.pairs.iter().map(|(name, value)| (name, value)))
+    };
     let layer = BindMessageLayer::new("deliveries", read)
         .hub(Hub::main())
         .capture_errors(true)

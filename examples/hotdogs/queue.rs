@@ -29,12 +29,6 @@ impl Message {
     pub(crate) fn new(pairs: Vec<(String, String)>, text: String) -> Self {
         Self { pairs, text, again: false }
     }
-
-    /// Returns the values of a pair. The case of its name does not matter, since some queues change it.
-    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
-        let named = move |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
-        self.pairs.iter().filter(named).map(|(_, value)| value.as_str())
-    }
 }
 
 /// The storefront's end.

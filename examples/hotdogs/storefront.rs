@@ -122,10 +122,9 @@ impl Storefront {
     async fn send_out(&self, dog: Dog) -> Result<(), NotSent> {
         // A span is added to the performance transaction of the order.
         let outbound = OutboundMessage::new().in_span("deliveries");
-        let mut pairs = Vec::new();
-        outbound.write(&mut pairs);
+        let pairs = outbound.pairs().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let delivery = json!({ "dog": dog.to_string(), "address": dog.address() });
-        let message = Message::new(pairs, delivery.to_string());
+        let message = Message::new(pairs.collect(), delivery.to_string());
         let sent = self.surroundings.deliveries.send(message).await;
         outbound.finish(&sent);
         sent

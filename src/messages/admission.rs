@@ -6,11 +6,14 @@ use crate::TransactionId;
 use crate::decision::{Decision, log_refusal};
 use crate::messages::context::MessageContext;
 use crate::scope::hub::BaseHub;
+use crate::scope::record::MessageKind;
 use crate::scope::{Opening, TransactionIdScope};
 
 /// The settings of the layer.
 pub(crate) struct Config<M> {
     pub(crate) name: Arc<str>,
+    pub(crate) name_with: Option<Arc<Name<M>>>,
+    pub(crate) operation: &'static str,
     read: Arc<Read<M>>,
     /// `None` trusts every message.
     pub(crate) trusts: Option<Arc<Trusts<M>>>,
@@ -23,6 +26,7 @@ pub(crate) struct Config<M> {
 }
 
 type Read<M> = dyn Fn(&M) -> MessageContext + Send + Sync;
+type Name<M> = dyn Fn(&M) -> Arc<str> + Send + Sync;
 type Trusts<M> = dyn Fn(&M) -> bool + Send + Sync;
 #[cfg(feature = "tracing")]
 type MakeSpan<M> = dyn Fn(&M, &TransactionId) -> tracing::Span + Send + Sync;
@@ -31,6 +35,8 @@ impl<M> Config<M> {
     pub(crate) fn new(name: Arc<str>, read: Arc<Read<M>>) -> Self {
         Self {
             name,
+            name_with: None,
+            operation: "queue.process",
             read,
             trusts: None,
             base: None,
@@ -57,10 +63,17 @@ impl<M> Config<M> {
             ..Opening::default()
         };
         let mut scope = TransactionIdScope::open(id, &opening, || true);
-        if scope.hub().is_some() {
+        if let Some(hub) = scope.hub() {
+            let trace = trace.filter(|_| trusts);
+            // The span of a connection, or of the worker, is no parent of a message that brings its own.
+            if trace.is_some() && self.base.is_none() && scope.work().options.traces {
+                hub.configure_scope(|scope| scope.set_span(None));
+            }
+            let name =
+                self.name_with.as_ref().map_or_else(|| Arc::clone(&self.name), |of| of(message));
             let record = &mut scope.work_mut().record;
-            record.message = Some(Arc::clone(&self.name));
-            record.incoming_trace = trace.filter(|_| trusts);
+            record.message = Some(MessageKind { name, op: self.operation });
+            record.incoming_trace = trace;
             if measures {
                 scope.start_performance();
             }
@@ -80,6 +93,8 @@ impl<M> Clone for Config<M> {
     fn clone(&self) -> Self {
         Self {
             name: Arc::clone(&self.name),
+            name_with: self.name_with.clone(),
+            operation: self.operation,
             read: Arc::clone(&self.read),
             trusts: self.trusts.clone(),
             base: self.base.clone(),

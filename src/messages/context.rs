@@ -7,11 +7,15 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::header::{BAGGAGE, IdHeader, SENTRY_TRACE};
 use crate::scope::record::IncomingTrace;
+use crate::telemetry::trace::MAX_BAGGAGE;
 use crate::{InvalidTransactionId, TransactionId, TransactionIdRule};
 
 /// The name of the pair that carries the ID. Many brokers distinguish the case of names, so every message
-/// is written with this case.
+/// is written with this case. A reader ignores the case.
 pub(crate) const ID_PAIR: &str = "X-Transaction-ID";
+
+/// The length in bytes beyond which a `sentry-trace` counts as absent. A valid one has 51 at most.
+const MAX_SENTRY_TRACE: usize = 128;
 
 /// Holds the ID and the trace that a message brings.
 ///
@@ -26,12 +30,10 @@ pub(crate) const ID_PAIR: &str = "X-Transaction-ID";
 /// let context = MessageContext::from(&headers);
 /// assert_eq!(context.id().unwrap(), "order-7");
 ///
-/// // The headers of any broker's client. This one has several values for a name.
-/// let headers = [("X-Transaction-ID", "order-7"), ("X-Transaction-ID", "order-8")];
-/// let context = MessageContext::read(|name| {
-///     headers.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
-/// });
-/// assert!(context.id().is_none());
+/// // The headers of any broker's client, as pairs.
+/// let headers = [("X-Transaction-ID", "order-7"), ("x-transaction-id", "order-8")];
+/// let context = MessageContext::read(headers);
+/// assert!(context.id().is_none(), "the values differ");
 /// ```
 #[derive(Clone, Default)]
 pub struct MessageContext {
@@ -40,31 +42,53 @@ pub struct MessageContext {
 }
 
 impl MessageContext {
-    /// Reads the pairs of a message by `values`, which returns the values of the pair with a name.
+    /// Reads `X-Transaction-ID`, `sentry-trace` and `baggage` from the pairs of a message. The case of the
+    /// names does not matter, and other pairs are passed over.
     ///
-    /// The names are `X-Transaction-ID`, `sentry-trace` and `baggage`. If there is no value for
-    /// `X-Transaction-ID`, the function asks for `x-transaction-id`.
+    /// A value may be text or bytes. A `sentry-trace` counts as absent if it is longer than 128 bytes or if
+    /// two values differ, and the `baggage` if all its values together are longer than 8192 bytes.
     #[must_use]
-    pub fn read<I>(values: impl Fn(&'static str) -> I) -> Self
+    pub fn read<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Self
     where
-        I: IntoIterator,
-        I::Item: AsRef<str>,
+        N: AsRef<str>,
+        V: AsRef<[u8]>,
     {
-        let id = one_id(values(ID_PAIR)).or_else(|| one_id(values("x-transaction-id")));
-        let lines = |name| {
-            let values = values(name).into_iter();
-            values.filter_map(|value| HeaderValue::from_str(value.as_ref()).ok()).collect()
-        };
-        let sentry_trace: Vec<_> = lines(SENTRY_TRACE.as_str());
-        let trace = (!sentry_trace.is_empty())
-            .then(|| Box::new(IncomingTrace { sentry_trace, baggage: lines(BAGGAGE.as_str()) }));
-        Self { id, trace }
+        let mut context = Self::default();
+        let mut sentry_trace = OneValue::None;
+        let (mut baggage, mut left) = (Vec::new(), Some(MAX_BAGGAGE));
+        for (name, value) in pairs {
+            let (name, value) = (name.as_ref(), value.as_ref());
+            if name.eq_ignore_ascii_case(ID_PAIR) {
+                context.id = Some(add_value(context.id, value));
+            } else if name.eq_ignore_ascii_case(SENTRY_TRACE.as_str()) {
+                sentry_trace = sentry_trace.and(value);
+            } else if name.eq_ignore_ascii_case(BAGGAGE.as_str()) {
+                left = left.and_then(|left| left.checked_sub(value.len()));
+                baggage.extend(left.and_then(|_| HeaderValue::from_bytes(value).ok()));
+            }
+        }
+        if let OneValue::Some(sentry_trace) = sentry_trace {
+            let baggage = left.map(|_| baggage).unwrap_or_default();
+            context.trace =
+                Some(Box::new(IncomingTrace { sentry_trace: vec![sentry_trace], baggage }));
+        }
+        context
     }
 
     /// Takes the ID from a field of the message. There is no trace.
     #[must_use]
     pub fn of_id(id: Option<&str>) -> Self {
         Self { id: id.map(str::parse), trace: None }
+    }
+
+    /// Takes `id` if the message brings none, such as the broker's own ID of the message. So all attempts
+    /// of a message have one ID, even if its sender set none. The rules apply to `id`, too.
+    #[must_use]
+    pub fn or_id(mut self, id: Option<&str>) -> Self {
+        if self.id.is_none() {
+            self.id = id.map(str::parse);
+        }
+        self
     }
 
     /// Returns the ID of the message, if it is valid.
@@ -75,20 +99,42 @@ impl MessageContext {
 }
 
 /// Returns the one ID on which all values agree, or the reason why there is none.
-fn one_id<I>(values: I) -> Option<Result<TransactionId, InvalidTransactionId>>
-where
-    I: IntoIterator,
-    I::Item: AsRef<str>,
-{
-    let mut values = values.into_iter();
-    let first = values.next()?;
-    let first = first.as_ref();
-    Some(match values.find(|value| value.as_ref() != first) {
-        Some(other) => {
-            Err(InvalidTransactionId::new(TransactionIdRule::OneValue, other.as_ref().len()))
+fn add_value(
+    seen: Option<Result<TransactionId, InvalidTransactionId>>,
+    value: &[u8],
+) -> Result<TransactionId, InvalidTransactionId> {
+    match seen {
+        None => TransactionId::from_bytes(value),
+        Some(Ok(id)) if id.as_str().as_bytes() != value => {
+            Err(InvalidTransactionId::new(TransactionIdRule::OneValue, value.len()))
         }
-        None => first.parse(),
-    })
+        Some(seen) => seen,
+    }
+}
+
+/// The value of a pair that may be there once.
+enum OneValue {
+    None,
+    Some(HeaderValue),
+    Differing,
+}
+
+impl OneValue {
+    fn and(self, value: &[u8]) -> Self {
+        let is_short = value.len() <= MAX_SENTRY_TRACE;
+        match (self, HeaderValue::from_bytes(value)) {
+            (Self::None, Ok(value)) if is_short => Self::Some(value),
+            (Self::Some(seen), Ok(value)) if seen == value => Self::Some(seen),
+            _ => Self::Differing,
+        }
+    }
+}
+
+/// Takes an ID that is known, without a trace.
+impl From<TransactionId> for MessageContext {
+    fn from(id: TransactionId) -> Self {
+        Self { id: Some(Ok(id)), trace: None }
+    }
 }
 
 /// Reads the headers of a message.
@@ -101,13 +147,10 @@ impl From<&HeaderMap> for MessageContext {
     }
 }
 
-/// Reads pairs of strings. The case of their names does not matter.
+/// Reads pairs of strings, as [`MessageContext::read`] does.
 impl<S> From<&HashMap<String, String, S>> for MessageContext {
     fn from(pairs: &HashMap<String, String, S>) -> Self {
-        Self::read(|name| {
-            let named = move |(other, _): &(&String, _)| other.eq_ignore_ascii_case(name);
-            pairs.iter().filter(named).map(|(_, value)| value)
-        })
+        Self::read(pairs)
     }
 }
 

@@ -46,8 +46,13 @@ use crate::scope::hub::BaseHub;
 ///    and otherwise generates an ID. It never refuses a message.
 /// 2. It opens a [`TransactionIdScope`] with a hub of its own, calls the inner service in the scope, and
 ///    polls and drops its future there. So each message of a batch has its own ID, however many run at
-///    once, and each attempt of a message has the same ID.
+///    once, and each attempt of a message that brings a valid ID has the same ID.
 /// 3. It reports an error of the service, if [`capture_errors`](Self::capture_errors) is set.
+///
+/// Without a [base hub](Self::hub), a message that brings no trace is in the span that is active when it
+/// arrives, such as that of the connection or of the worker.
+///
+/// Put one such layer around a message: a second one opens a scope of its own, and reports an error again.
 pub struct BindMessageLayer<M, R = OpaqueErrors> {
     pub(crate) config: Arc<Config<M>>,
     errors: R,
@@ -76,6 +81,28 @@ impl<M, R> BindMessageLayer<M, R> {
         Arc::make_mut(&mut self.config)
     }
 
+    /// Names each message by `name`, such as the method of a JSON-RPC call, in place of the one name.
+    ///
+    /// Each name is an issue and a transaction of its own in Sentry. So a name that a stranger can invent
+    /// must become a name of a fixed list.
+    #[must_use]
+    pub fn name_with<N, F>(mut self, name: F) -> Self
+    where
+        N: Into<Arc<str>>,
+        F: Fn(&M) -> N + Send + Sync + 'static,
+    {
+        self.config().name_with = Some(Arc::new(move |message| name(message).into()));
+        self
+    }
+
+    /// Sets Sentry's [operation](https://develop.sentry.dev/sdk/telemetry/traces/span-operations/) of the
+    /// messages, such as `rpc.server`, in place of `queue.process`.
+    #[must_use]
+    pub fn operation(mut self, operation: &'static str) -> Self {
+        self.config().operation = operation;
+        self
+    }
+
     /// Sets which messages are trusted: whose IDs are kept and whose traces are continued.
     ///
     /// A valid ID that is not trusted becomes the Sentry tag `upstream_transaction_id`. The layer calls
@@ -102,7 +129,8 @@ impl<M, R> BindMessageLayer<M, R> {
     /// An event of level error or above with the ID of the message stands for the error, and the layer
     /// reports nothing more, as [the server layer](crate::BindTransactionIdLayer::capture_failures) does.
     /// One name with one type of error is one issue. The event has the name of the error's type, or its
-    /// text with [`read_errors`](Self::read_errors).
+    /// text with [`read_errors`](Self::read_errors). An error inside of `Ok`, as in the answers of JSON-RPC, is
+    /// no error of the service.
     #[must_use]
     pub fn capture_errors(mut self, capture_errors: bool) -> Self {
         self.config().captures_errors = capture_errors;
@@ -123,8 +151,8 @@ impl<M, R> BindMessageLayer<M, R> {
     /// `queue.process`. Off by default.
     ///
     /// The transaction continues the trace and the sampling decision of a trusted message. It ends when
-    /// the future of the inner service ends, with the status `ok` or `internal_error`, or when the future is
-    /// dropped, with the status `cancelled`.
+    /// the future of the inner service ends, with the status `ok` or `internal_error`, or panics, with the
+    /// status `internal_error`, or is dropped, with the status `cancelled`.
     #[must_use]
     pub fn measure_performance(mut self, measure_performance: bool) -> Self {
         self.config().measures = measure_performance;
@@ -158,7 +186,8 @@ impl<M, R> BindMessageLayer<M, R> {
     /// # }
     /// ```
     ///
-    /// Errors are not captured, since the loop has them, and no performance transaction is measured.
+    /// Errors are not captured, since the loop has them, and no performance transaction is measured. For
+    /// both, call the layer's service in the loop: `layer.layer(service_fn(cook))`.
     #[must_use]
     pub fn scope(&self, message: &M) -> TransactionIdScope {
         self.config.open(message, false)

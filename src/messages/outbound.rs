@@ -1,13 +1,16 @@
 //! Writes the ID and the trace on a message that is sent.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasher;
+use std::mem;
 
 use http::HeaderMap;
 use sentry::protocol::SpanStatus;
 use sentry::{Hub, Span, TransactionOrSpan};
 
 use crate::TransactionId;
-use crate::header::IdHeader;
+use crate::header::{BAGGAGE, IdHeader, SENTRY_TRACE};
 use crate::messages::context::ID_PAIR;
 use crate::scope::alive::hub_is_alive;
 use crate::scope::ambient_id;
@@ -56,7 +59,8 @@ impl OutboundMessage {
     /// span, of the current scope. Outside both, nothing is added, since the trace of the process would
     /// tie strangers together.
     pub fn with_trace(mut self) -> Self {
-        self.trace = OutboundTrace::of(active_span().as_ref());
+        let span = self.span.clone().map(TransactionOrSpan::from).or_else(active_span);
+        self.trace = OutboundTrace::of(span.as_ref());
         self
     }
 
@@ -66,6 +70,7 @@ impl OutboundMessage {
     ///
     /// The span ends by [`finish`](Self::finish). If the message is dropped before, it is `cancelled`.
     pub fn in_span(mut self, name: &str) -> Self {
+        self.end(SpanStatus::Cancelled);
         self.span = active_span().map(|parent| {
             let span = parent.start_child("queue.publish", name);
             span.set_data("messaging.destination.name", name.into());
@@ -81,23 +86,44 @@ impl OutboundMessage {
         &self.id
     }
 
-    /// Returns the pairs to set on the message: `X-Transaction-ID` and, if they are wanted, `sentry-trace`
+    /// Returns the pairs to set on a new message: `X-Transaction-ID` and, if they are wanted, `sentry-trace`
     /// and `baggage`.
+    ///
+    /// For a message that is sent on, such as one for a dead-letter queue, first remove the pairs with these
+    /// names, whatever their case. [`write`](Self::write) and [`write_headers`](Self::write_headers) do so.
     pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let trace = self.trace.as_ref().into_iter().flat_map(OutboundTrace::pairs);
         std::iter::once((ID_PAIR, self.id.as_str())).chain(trace)
     }
 
-    /// Adds the pairs to a map or a list of strings.
-    pub fn write(&self, to: &mut impl Extend<(String, String)>) {
-        to.extend(self.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    /// Sets the pairs in a map, in place of pairs with these names in any case. Members of `baggage` that
+    /// are not Sentry's stay.
+    pub fn write<S: BuildHasher>(&self, to: &mut HashMap<String, String, S>) {
+        let mut foreign = Vec::new();
+        to.retain(|name, value| {
+            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            if self.trace.is_some() && is(BAGGAGE.as_str()) {
+                foreign.push(mem::take(value));
+                return false;
+            }
+            !(is(ID_PAIR) || self.trace.is_some() && is(SENTRY_TRACE.as_str()))
+        });
+        for (name, value) in self.pairs() {
+            to.insert(name.to_owned(), value.to_owned());
+        }
+        if let Some(trace) = &self.trace
+            && let Some(members) = trace.members_with(foreign.iter().map(String::as_str))
+        {
+            to.insert(BAGGAGE.as_str().to_owned(), members);
+        }
     }
 
-    /// Sets the pairs as headers. Headers of a trace that are there already stay.
+    /// Sets the pairs as headers, in place of headers with these names. Members of `baggage` that are not
+    /// Sentry's stay.
     pub fn write_headers(&self, to: &mut HeaderMap) {
         IdHeader::default().set(to, &self.id);
         if let Some(trace) = &self.trace {
-            trace.set(to);
+            trace.replace(to);
         }
     }
 

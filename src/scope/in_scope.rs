@@ -4,7 +4,9 @@ use std::fmt;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
+use std::thread;
 
 use futures_core::Stream;
 use http_body::{Body, Frame, SizeHint};
@@ -237,12 +239,28 @@ impl<F: Future> InScope<F> {
         cx: &mut Context<'_>,
     ) -> Poll<(F::Output, Option<TransactionIdScope>)> {
         let mut this = self.project();
+        let measured = this.slot.as_ref().filter(|slot| slot.work().performance.is_some());
+        let _panic = measured.map(|slot| NotePanic(Arc::clone(slot)));
         let entered = Entered::new(this.slot);
         let future = this.inner.as_mut().as_pin_mut().expect(TAKEN);
         let output = ready!(future.poll(cx));
         this.inner.set(None);
         drop(entered);
         Poll::Ready((output, this.slot.take().map(TransactionIdScope)))
+    }
+}
+
+/// Takes note of a panic of the future that is polled. A layer further out may catch the panic, and drop the
+/// future when the thread no longer unwinds.
+struct NotePanic(Arc<Slot>);
+
+impl Drop for NotePanic {
+    fn drop(&mut self) {
+        if thread::panicking()
+            && let Some(performance) = &self.0.work().performance
+        {
+            performance.has_panicked.store(true, Relaxed);
+        }
     }
 }
 

@@ -26,8 +26,8 @@ pub(crate) struct Record {
     /// `None` for a scope that no layer opened.
     pub(crate) origin: Option<Origin>,
     pub(crate) request: Option<RequestRecord>,
-    /// The name of the queue, the job or the method, if the work is a message.
-    pub(crate) message: Option<Arc<str>>,
+    /// The kind of the message, if the work is a message.
+    pub(crate) message: Option<MessageKind>,
     /// The trace that the request came with. Only the trace of a trusted caller is recorded.
     pub(crate) incoming_trace: Option<Box<IncomingTrace>>,
     /// The trace of the work if no span is active. The trace is generated, or read from the request, when
@@ -98,6 +98,22 @@ pub(crate) struct RequestRecord {
     pub(crate) is_shown: bool,
 }
 
+/// The kind of a message: its queue, job or method.
+#[derive(Clone)]
+pub(crate) struct MessageKind {
+    pub(crate) name: Arc<str>,
+    /// Sentry's operation, such as `queue.process`.
+    pub(crate) op: &'static str,
+}
+
+impl MessageKind {
+    /// Returns Sentry's name of the code that measures or reports such messages.
+    pub(crate) fn origin(&self) -> String {
+        let category = self.op.split('.').next().unwrap_or(self.op);
+        format!("auto.{category}.tower")
+    }
+}
+
 /// The lines of the headers `sentry-trace` and `baggage`, which name the trace of the caller.
 #[derive(Clone)]
 pub(crate) struct IncomingTrace {
@@ -120,6 +136,8 @@ pub(crate) struct Performance {
     pub(crate) transaction: Transaction,
     /// Whether the transaction is sent to Sentry, so that its details are worth their cost.
     pub(crate) is_sampled: bool,
+    /// Whether the inner service panicked. A layer further out may catch the panic.
+    pub(crate) has_panicked: AtomicBool,
     /// The time at which the response was complete or failed. This may be before the last drop.
     pub(crate) ended: OnceLock<SystemTime>,
 }
@@ -208,6 +226,7 @@ impl Record {
         let mut fork = Self {
             origin: self.origin,
             request: self.request.clone(),
+            message: self.message.clone(),
             incoming_trace: self.incoming_trace.clone(),
             trace: self.trace.clone(),
             ..Self::default()

@@ -22,10 +22,10 @@ impl Slot {
         if let Some(request) = record.request.as_ref().filter(|request| request.is_shown) {
             complete_request(event, request, options);
         }
-        if let Some(name) = &record.message
+        if let Some(kind) = &record.message
             && event.transaction.is_none()
         {
-            event.transaction = Some(name.as_ref().to_owned());
+            event.transaction = Some(kind.name.as_ref().to_owned());
         }
         if let Some(origin) = record.origin {
             let context = || origin_context(origin);

@@ -11,8 +11,8 @@ use crate::scope::TransactionIdScope;
 use crate::scope::hub::span_of;
 use crate::scope::pool::Work;
 use crate::telemetry::report::{
-    MESSAGE_MECHANISM, PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, known_method,
-    opaque_error, response_context, set_mechanism,
+    PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, known_method, opaque_error,
+    response_context, set_mechanism,
 };
 use crate::telemetry::request::{full_name, protocol_request, route_name};
 
@@ -43,8 +43,10 @@ impl TransactionIdScope {
     /// is `None`, and the name of the type has to do.
     pub(crate) fn report_error<E>(&self, error: Option<&(dyn Error + 'static)>) {
         let (mut event, root) = error.map_or_else(opaque_error::<E>, event_from);
-        let is_message = self.work().record.message.is_some();
-        set_mechanism(&mut event, if is_message { MESSAGE_MECHANISM } else { SERVER_MECHANISM });
+        match &self.work().record.message {
+            Some(kind) => set_mechanism(&mut event, &kind.origin()),
+            None => set_mechanism(&mut event, SERVER_MECHANISM),
+        }
         self.report(event, root, |_, _| None);
     }
 
@@ -67,7 +69,9 @@ impl TransactionIdScope {
                 let group = route.unwrap_or_else(|| known_method(&request.method).to_owned());
                 (full_name(request), "http.server", group)
             }
-            (None, Some(name)) => (name.as_ref().to_owned(), "queue.process", name.as_ref().into()),
+            (None, Some(kind)) => {
+                (kind.name.as_ref().to_owned(), kind.op, kind.name.as_ref().into())
+            }
             (None, None) => return,
         };
         event.message = message(&name, &outcome);

@@ -1,6 +1,7 @@
 //! Measures a request as one of Sentry's performance transactions.
 
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use http::StatusCode;
@@ -19,9 +20,10 @@ impl TransactionIdScope {
     pub(crate) fn start_performance(&mut self) {
         let work = self.work();
         let Some(hub) = work.hub.as_ref().filter(|_| work.options.traces) else { return };
-        let (name, op, origin) = match (&work.record.request, &work.record.message) {
-            (Some(request), _) => (full_name(request), "http.server", "auto.http.tower"),
-            (None, Some(name)) => (name.as_ref().to_owned(), "queue.process", "auto.queue.tower"),
+        let kind = work.record.message.as_ref();
+        let (name, op) = match (&work.record.request, kind) {
+            (Some(request), _) => (full_name(request), "http.server"),
+            (None, Some(kind)) => (kind.name.as_ref().to_owned(), kind.op),
             (None, None) => return,
         };
         let context = match work.record.incoming_trace.as_deref() {
@@ -33,10 +35,22 @@ impl TransactionIdScope {
         let is_sampled = is_sampled(&transaction);
         if is_sampled {
             // The origin is set at the start, so that events name it as well.
-            transaction.set_origin(origin);
+            match kind {
+                Some(kind) => {
+                    transaction.set_origin(&kind.origin());
+                    if kind.op.starts_with("queue.") {
+                        transaction.set_data("messaging.destination.name", name.into());
+                    }
+                }
+                None => transaction.set_origin("auto.http.tower"),
+            }
         }
-        self.work_mut().performance =
-            Some(Box::new(Performance { transaction, is_sampled, ended: OnceLock::new() }));
+        self.work_mut().performance = Some(Box::new(Performance {
+            transaction,
+            is_sampled,
+            has_panicked: AtomicBool::new(false),
+            ended: OnceLock::new(),
+        }));
     }
 }
 
@@ -98,7 +112,7 @@ impl Performance {
 
     /// Finishes the transaction. If no end was noted before, a handler panicked or the client left.
     pub(crate) fn finish(self, record: &Record, sends_pii: bool) {
-        let Self { transaction, is_sampled, ended } = self;
+        let Self { transaction, is_sampled, has_panicked, ended } = self;
         if !is_sampled {
             return transaction.finish();
         }
@@ -108,8 +122,8 @@ impl Performance {
         if let Some(ended) = ended.into_inner() {
             transaction.finish_with_timestamp(ended);
         } else {
-            // A panic also drops the request, and does so while the thread unwinds.
-            let panics = std::thread::panicking();
+            // A panic that nobody catches drops the request while the thread unwinds.
+            let panics = has_panicked.into_inner() || std::thread::panicking();
             transaction.set_status(if panics {
                 SpanStatus::InternalError
             } else {

@@ -19,7 +19,6 @@ pub(crate) const PEER_TAG: &str = "peer_transaction_id";
 /// The mechanisms of the events of both layers, named as Sentry names its own mechanisms.
 pub(crate) const CLIENT_MECHANISM: &str = "auto.http.client.tower";
 pub(crate) const SERVER_MECHANISM: &str = "auto.http.tower";
-pub(crate) const MESSAGE_MECHANISM: &str = "auto.queue.tower";
 
 /// Whether `event`, captured in a request, stands for the failure of the request. An event of level
 /// error or fatal does, unless the event reports a failed call: the request may have survived the call.

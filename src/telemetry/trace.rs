@@ -118,6 +118,30 @@ impl OutboundTrace {
         std::iter::once((SENTRY_TRACE.as_str(), self.sentry_trace.as_str())).chain(baggage)
     }
 
+    /// Returns the members of the trace after those of `baggage` that are not Sentry's.
+    pub(crate) fn members_with<'a>(
+        &'a self,
+        baggage: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
+        let foreign = baggage.flat_map(|line| line.split(',')).map(str::trim);
+        let foreign = foreign.filter(|member| !member.is_empty() && !is_sentrys(member));
+        let members: Vec<_> = foreign.chain(self.baggage.as_deref()).collect();
+        (!members.is_empty()).then(|| members.join(","))
+    }
+
+    /// Sets the headers in place of those that are there. Members of `baggage` that are not Sentry's stay.
+    pub(crate) fn replace(&self, headers: &mut HeaderMap) {
+        if let Ok(value) = self.sentry_trace.as_str().try_into() {
+            let _ = headers.try_insert(&SENTRY_TRACE, value);
+        }
+        let lines = headers.get_all(&BAGGAGE).iter().filter_map(|line| line.to_str().ok());
+        let members = self.members_with(lines);
+        headers.remove(&BAGGAGE);
+        if let Some(Ok(value)) = members.map(HeaderValue::try_from) {
+            let _ = headers.try_insert(&BAGGAGE, value);
+        }
+    }
+
     /// Adds the headers, unless the request has a `sentry-trace` or a `traceparent`. Members of `baggage`
     /// that the request has stay. If one of them is Sentry's, no member is added.
     pub(crate) fn set(&self, headers: &mut HeaderMap) {
@@ -217,7 +241,7 @@ fn names_nothing(sentry_trace: &str) -> bool {
 
 /// The length in bytes of the longest baggage that every service has to pass on
 /// ([W3C Baggage, limits](https://www.w3.org/TR/baggage/#limits)).
-const MAX_BAGGAGE: usize = 8192;
+pub(crate) const MAX_BAGGAGE: usize = 8192;
 
 /// Whether a member of a baggage has a key and a value of the
 /// [bytes that the W3C allows](https://www.w3.org/TR/baggage/#definition).

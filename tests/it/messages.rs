@@ -4,9 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue};
 use sentry::protocol::{self, Event, SpanStatus};
@@ -176,7 +178,7 @@ fn an_id_that_is_hostile_or_not_trusted_is_replaced_and_the_refusal_is_recorded(
             ),
             (&[("X-Transaction-ID", "")], "it must have 1 to 200 bytes"),
             (&[("X-Transaction-ID", "null")], "it is a placeholder"),
-            (&several, "several header lines that differ"),
+            (&several, "several values that differ"),
         ] {
             worker(layer()).oneshot(order("rye", headers)).await.unwrap_err();
             let events = sentry.take_events();
@@ -292,6 +294,7 @@ fn publish_and_process_are_in_one_trace() {
             assert_eq!(of_process.trace_id, trace(&publish.contexts).trace_id);
             assert_eq!(of_process.parent_span_id, Some(publish.spans[0].span_id));
             assert_eq!(process.tags["transaction_id"], "order-7");
+            assert_eq!(of_process.data["messaging.destination.name"], "orders");
         }
         let [report] = &sent.events[..] else { panic!("{sent:?}") };
         assert_eq!(trace(&report.contexts).trace_id, trace(&publish.contexts).trace_id);
@@ -326,6 +329,152 @@ fn a_trace_goes_through_a_queue_without_performance_monitoring() {
         let events = sentry.take_events();
         assert_eq!(trace(&events[0].contexts).trace_id.to_string(), published);
         assert_eq!(tag(&events[0], "transaction_id").as_deref(), Some("order-7"));
+    });
+}
+
+#[test]
+fn a_message_that_is_sent_on_has_one_id_and_one_trace() {
+    story(async |_| {
+        let old = [
+            ("x-transaction-id", "old-1"),
+            ("Sentry-Trace", &format!("{TRACE}-{PARENT}-1")),
+            ("baggage", "sentry-trace_id=old, theirs=kept;p=1"),
+            ("wish", "rye"),
+        ];
+        let job = TransactionIdScope::new("order-7".parse().unwrap());
+        let (pairs, headers, kept) = job.run(|| {
+            let message = OutboundMessage::new().with_trace();
+            let mut pairs = order("rye", &old).headers;
+            message.write(&mut pairs);
+            let mut headers = HeaderMap::new();
+            for (name, value) in old {
+                let name: http::HeaderName = name.parse().unwrap();
+                headers.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            message.write_headers(&mut headers);
+            let mut kept = order("rye", &old).headers;
+            OutboundMessage::new().write(&mut kept);
+            (pairs, headers, kept)
+        });
+        let names: BTreeSet<&str> = pairs.keys().map(String::as_str).collect();
+        assert_eq!(names, ["X-Transaction-ID", "baggage", "sentry-trace", "wish"].into());
+        assert_eq!(pairs["X-Transaction-ID"], "order-7");
+        assert!(!pairs["sentry-trace"].contains(TRACE));
+        assert!(pairs["baggage"].starts_with("theirs=kept;p=1,sentry-trace_id="), "{pairs:?}");
+        for (name, value) in &pairs {
+            assert_eq!(headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+        }
+        // Without a trace of its own, the message keeps the trace that it has.
+        assert_eq!(kept["Sentry-Trace"], old[1].1);
+        assert_eq!((kept["X-Transaction-ID"].as_str(), kept.len()), ("order-7", 4));
+    });
+}
+
+#[test]
+fn pairs_are_read_in_any_case_and_at_most_once() {
+    let id = |pairs: &[(&str, &[u8])]| {
+        MessageContext::read(pairs.iter().copied()).id().map(ToString::to_string)
+    };
+    let kept = Some("order-7".to_owned());
+    assert_eq!(id(&[("X-Transaction-Id", b"order-7")]), kept);
+    assert_eq!(id(&[("X-Transaction-ID", b"order-7"), ("x-transaction-id", b"order-7")]), kept);
+    assert_eq!(id(&[("X-Transaction-ID", b"order-7"), ("x-transaction-id", b"order-8")]), None);
+    assert_eq!(id(&[("X-Transaction-ID", b"order-7"), ("x-transaction-id", b"\xff")]), None);
+    let none = MessageContext::read([("wish", "rye")]);
+    assert_eq!(none.clone().or_id(Some("stream-9")).id().unwrap(), "stream-9");
+    assert!(none.or_id(Some("<script>")).id().is_none());
+    let brings = MessageContext::from("order-7".parse::<TransactionId>().unwrap());
+    assert_eq!(brings.or_id(Some("stream-9")).id().unwrap(), "order-7");
+
+    // A trace that differs, or is too large to be one, counts as absent.
+    story(async |sentry| {
+        let trace_of = |pairs: Vec<(&'static str, String)>| {
+            type Pairs = Vec<(&'static str, String)>;
+            let layer = BindMessageLayer::new("orders", |pairs: &Pairs| {
+                MessageContext::read(pairs.iter().cloned())
+            });
+            layer.scope(&pairs).run(|| capture("cooked"));
+            trace(&sentry.take_events()[0].contexts).trace_id.to_string()
+        };
+        let valid = format!("{TRACE}-{PARENT}");
+        let other = format!("{}-{PARENT}", TRACE.replace('0', "1"));
+        let one = ("sentry-trace", valid.clone());
+        assert_eq!(trace_of(vec![one.clone()]), TRACE);
+        assert_eq!(trace_of(vec![one.clone(), ("Sentry-Trace", valid)]), TRACE);
+        assert_ne!(trace_of(vec![one.clone(), ("Sentry-Trace", other)]), TRACE);
+        assert_ne!(
+            trace_of(vec![("sentry-trace", format!("{}{}", one.1, " ".repeat(200)))]),
+            TRACE
+        );
+        let large = ("baggage", format!("sentry-org_id=7,a={}", "a".repeat(9000)));
+        assert_eq!(trace_of(vec![one, large]), TRACE);
+    });
+}
+
+#[test]
+fn names_and_operations_can_differ_by_message() {
+    let options = ClientOptions::new()
+        .traces_sample_rate(1.0)
+        .add_integration(TransactionIdIntegration::new());
+    story_with(options, async |sentry| {
+        let layer = layer()
+            .name_with(|order| if order.wish == "rye" { "breads" } else { "others" })
+            .operation("rpc.server")
+            .capture_errors(true)
+            .measure_performance(true);
+        let worker = ServiceBuilder::new().layer(layer).service_fn(async |order: Order| {
+            for part in [InScope::fork, InScope::rest_of_request] {
+                let _ = part(async { capture_message("a part", Level::Info) }).await;
+            }
+            cook(order).await
+        });
+        worker.clone().oneshot(order("rye", &[])).await.unwrap_err();
+        worker.oneshot(order("mustard", &[])).await.unwrap_err();
+        let sent = sentry.take_sent();
+        let of_events: Vec<_> =
+            sent.events.iter().map(|event| event.transaction.as_deref()).collect();
+        let [breads, others] = ["breads", "others"].map(Some);
+        assert_eq!(of_events, [breads, breads, breads, others, others, others]);
+        let report = &sent.events[2];
+        assert_eq!(report.fingerprint[..2], ["rpc.server", "breads"]);
+        assert_eq!(report.exception[0].mechanism.as_ref().unwrap().ty, "auto.rpc.tower");
+        let of_transactions =
+            sent.transactions.iter().map(|of| (of.name.as_deref(), trace(&of.contexts)));
+        let [(_, first), (name, _)] = &of_transactions.collect::<Vec<_>>()[..] else { panic!() };
+        assert_eq!((*name, first.op.as_deref()), (others, Some("rpc.server")));
+        assert!(!first.data.contains_key("messaging.destination.name"));
+    });
+}
+
+#[test]
+fn a_panic_that_is_caught_ends_the_transaction_as_an_internal_error() {
+    story_with(ClientOptions::new().traces_sample_rate(1.0), async |sentry| {
+        let worker = ServiceBuilder::new()
+            .layer(layer().measure_performance(true))
+            .service_fn(async |_: Order| -> io::Result<()> { panic!("too hot") });
+        let attempt = worker.oneshot(order("chili", &[("x-transaction-id", "order-7")]));
+        AssertUnwindSafe(attempt).catch_unwind().await.unwrap_err();
+        let sent = sentry.take_sent();
+        let [transaction] = &sent.transactions[..] else { panic!("{sent:?}") };
+        assert_eq!(trace(&transaction.contexts).status, Some(SpanStatus::InternalError));
+    });
+}
+
+#[test]
+fn a_message_that_brings_a_trace_is_not_in_the_trace_of_its_worker() {
+    story_with(ClientOptions::new().traces_sample_rate(1.0), async |sentry| {
+        let context = sentry::TransactionContext::new("worker", "main");
+        let worker = sentry.hub.start_transaction(context);
+        sentry.hub.configure_scope(|scope| scope.set_span(Some(worker.clone().into())));
+        let sentry_trace = format!("{TRACE}-{PARENT}-1");
+        for (headers, is_its_own) in
+            [(&[("sentry-trace", sentry_trace.as_str())][..], true), (&[], false)]
+        {
+            layer().scope(&order("rye", headers)).run(|| capture("cooked"));
+            let event = &sentry.take_events()[0];
+            assert_eq!(trace(&event.contexts).trace_id.to_string() == TRACE, is_its_own);
+        }
+        worker.finish();
     });
 }
 

@@ -320,7 +320,7 @@ fn a_context_tells_where_the_id_came_from() {
             (
                 always,
                 &[b"one", b"other"],
-                "refused=\"several header lines that differ\" refused_length=5 source=\"generated\"",
+                "refused=\"several values that differ\" refused_length=5 source=\"generated\"",
             ),
         ] {
             crate::support::get_with_ids(address, lines).await;
