@@ -30,6 +30,7 @@ mod scopes;
 mod secrets;
 mod server_errors;
 mod servers;
+mod sockets;
 mod support;
 mod telemetry;
 mod thread_end;
