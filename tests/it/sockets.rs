@@ -11,7 +11,7 @@ use axum::{Router, routing::get};
 use futures_util::SinkExt;
 use futures_util::stream::{self, Stream, StreamExt};
 use sentry::ClientOptions;
-use sentry::protocol::{Context, Event};
+use sentry::protocol::{Context, Event, User};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -161,7 +161,7 @@ fn without_the_layer_a_socket_works_and_has_no_second_tag() {
 }
 
 #[test]
-fn the_tags_that_a_message_sets_stay_with_the_message() {
+fn a_message_inherits_the_user_of_its_connection_and_keeps_its_own_tags_to_itself() {
     fn message(text: &str) {
         sentry::configure_scope(|scope| scope.set_tag(text, "set"));
         sentry::add_breadcrumb(sentry::Breadcrumb {
@@ -173,7 +173,10 @@ fn the_tags_that_a_message_sets_stay_with_the_message() {
     story(|sentry| async move {
         let connection = TransactionIdScope::new("visit".parse().unwrap());
         let hub = connection.hub().unwrap().clone();
-        hub.configure_scope(|hub| hub.set_tag(CONNECTION_TAG, "visit"));
+        hub.configure_scope(|hub| {
+            hub.set_tag(CONNECTION_TAG, "visit");
+            hub.set_user(Some(User { id: Some("ida".to_owned()), ..User::default() }));
+        });
         let layer = BindMessageLayer::new("counter", MessageContext::clone);
         connection
             .bind(async {
@@ -189,6 +192,7 @@ fn the_tags_that_a_message_sets_stay_with_the_message() {
         let [first, second, between] = &events[..] else { panic!("{events:?}") };
         for (event, id) in [(first, "first"), (second, "second")] {
             assert_eq!(facts(event), [id, id, "visit"]);
+            assert_eq!(event.user.as_ref().and_then(|user| user.id.as_deref()), Some("ida"));
             // The two IDs, and the tag that the message itself set.
             assert_eq!(event.tags.len(), 3, "{:?}", event.tags);
             assert_eq!(event.breadcrumbs.len(), 1, "{:?}", event.breadcrumbs);
