@@ -4,8 +4,9 @@
 //! |---|---|
 //! | [`servers`] | the layer of a server: its place, trust, CORS, errors |
 //! | [`clients`] | outbound calls: hosts, redirects, buffers, tonic, reqwest-middleware |
-//! | [`tasks`] | tasks, threads, WebSockets |
+//! | [`tasks`] | tasks, threads |
 //! | [`messages`] | queues, job frameworks, RPC: the ID of each message |
+//! | [`sockets`] | WebSockets, JSON-RPC, server-sent events: the second ID, of the connection |
 //! | [`sentry`] | hubs, which telemetry has the ID, reports, traces, shutdown |
 //! | [`logs`] | the ID on log lines, sentry-tracing, the crate's own lines |
 //! | [`testing`] | a test that your events have the ID |
@@ -26,6 +27,7 @@ macro_rules! links {
 [migrating]: crate::guide::migrating
 [sentry-page]: crate::guide::sentry
 [servers]: crate::guide::servers
+[sockets]: crate::guide::sockets
 [tasks]: crate::guide::tasks
 [testing]: crate::guide::testing
 "
@@ -47,6 +49,10 @@ pub mod tasks {}
 #[doc = links!()]
 #[doc = include_str!("messages.md")]
 pub mod messages {}
+
+#[doc = links!()]
+#[doc = include_str!("sockets.md")]
+pub mod sockets {}
 
 #[doc = links!()]
 #[doc = include_str!("sentry.md")]
