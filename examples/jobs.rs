@@ -18,14 +18,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 use tower::{Service, ServiceBuilder, ServiceExt};
-use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundMessage};
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundContext};
 use tower_transaction_id::{BindTransactionIdLayer, TransactionId, X_TRANSACTION_ID};
 
 /// Stands for a broker, or for a table of jobs. Both carry bytes, and neither carries a hub.
 type Queue = UnboundedSender<Vec<u8>>;
 
 async fn order(State(queue): State<Queue>, wish: String) -> StatusCode {
-    let message = OutboundMessage::new();
+    let message = OutboundContext::new();
     let job = json!({ "transaction_id": message.id().as_str(), "wish": wish });
     match queue.send(job.to_string().into_bytes()) {
         Ok(()) => StatusCode::ACCEPTED,

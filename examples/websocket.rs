@@ -14,7 +14,7 @@ use sentry::{ClientOptions, Hub, Level, capture_message};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
-use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundMessage};
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundContext};
 use tower_transaction_id::{
     BindTransactionIdLayer, TransactionId, TransactionIdScope, X_TRANSACTION_ID,
 };
@@ -72,7 +72,7 @@ async fn serve(mut socket: WebSocket) {
 
 /// Sends a message with the current ID. Returns whether the socket is still open.
 async fn send(socket: &mut WebSocket, text: &str) -> bool {
-    let message = json!({ TransactionId::TAG: OutboundMessage::new().id().as_str(), "text": text });
+    let message = json!({ TransactionId::TAG: OutboundContext::new().id().as_str(), "text": text });
     socket.send(message.to_string().into()).await.is_ok()
 }
 

@@ -28,7 +28,7 @@ use axum::{Json, Router, routing};
 use sentry::{Hub, capture_error};
 use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
 use tower_transaction_id::BindTransactionIdLayer;
-use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundMessage};
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundContext};
 
 use kitchen::{Order, asked_to_end, setting, start_sentry};
 
@@ -70,7 +70,7 @@ async fn order(
     State(mut orders): State<RedisStorage<Order>>,
     Json(order): Json<Order>,
 ) -> (StatusCode, String) {
-    let message = OutboundMessage::new().in_span(ORDERS);
+    let message = OutboundContext::new().in_span(ORDERS);
     let id = message.id().clone();
     let metadata = message.pairs().collect::<MetadataStore>();
     let task = TaskBuilder::new(order).with_metadata(metadata).build();

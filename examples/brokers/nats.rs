@@ -31,7 +31,7 @@ use sentry::{Hub, capture_error};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_transaction_id::BindTransactionIdLayer;
-use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundMessage};
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundContext};
 
 use kitchen::{NotServed, Order, asked_to_end, cook, setting, start_sentry};
 
@@ -75,7 +75,7 @@ async fn serve(queue: Context) -> Result<(), async_nats::Error> {
 }
 
 async fn order(State(queue): State<Context>, Json(order): Json<Order>) -> (StatusCode, String) {
-    let message = OutboundMessage::new().in_span(ORDERS);
+    let message = OutboundContext::new().in_span(ORDERS);
     let id = message.id().clone();
     let sent = publish(&queue, &message, order).await;
     message.finish(&sent);
@@ -91,7 +91,7 @@ async fn order(State(queue): State<Context>, Json(order): Json<Order>) -> (Statu
 
 async fn publish(
     queue: &Context,
-    message: &OutboundMessage,
+    message: &OutboundContext,
     order: Order,
 ) -> Result<(), async_nats::Error> {
     // The client would keep the order, and send it after our answer that we did not take it.

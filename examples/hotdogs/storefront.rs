@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::cors::CorsLayer;
-use tower_transaction_id::messages::OutboundMessage;
+use tower_transaction_id::messages::OutboundContext;
 use tower_transaction_id::{
     AllowedHosts, BindTransactionIdLayer, Failures, InjectTransactionIdLayer, X_TRANSACTION_ID,
 };
@@ -121,7 +121,7 @@ impl Storefront {
     /// that is all that the courier needs to report under the same ID.
     async fn send_out(&self, dog: Dog) -> Result<(), NotSent> {
         // A span is added to the performance transaction of the order.
-        let outbound = OutboundMessage::new().in_span("deliveries");
+        let outbound = OutboundContext::new().in_span("deliveries");
         let pairs = outbound.pairs().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let delivery = json!({ "dog": dog.to_string(), "address": dog.address() });
         let message = Message::new(pairs.collect(), delivery.to_string());

@@ -118,6 +118,9 @@ impl<M, R> BindMessageLayer<M, R> {
 
     /// Starts each message from the client and the scope that `hub` has **now**, as
     /// [the server layer](crate::BindTransactionIdLayer::hub) does for requests.
+    ///
+    /// Leave it out on a socket: there the message inherits the tags and the user of its connection from the
+    /// hub that is current.
     #[must_use]
     pub fn hub(mut self, hub: impl AsRef<Hub>) -> Self {
         self.config().base = BaseHub::given(hub);

@@ -1,7 +1,7 @@
 //! Gives each message of a queue, a job framework, a socket or an RPC protocol its transaction ID.
 //!
 //! A request ends, but its work may go on in a queue. A hub does not fit into a queue, but the ID does: the
-//! sender [writes](OutboundMessage) the ID on the message, and the worker [reads](MessageContext) it and
+//! sender [writes](OutboundContext) the ID on the message, and the worker [reads](MessageContext) it and
 //! opens a scope for each message, by [`BindMessageLayer`]. There is one context for each message, and not
 //! one for a connection or a batch.
 
@@ -13,5 +13,5 @@ mod service;
 
 pub use self::context::MessageContext;
 pub use self::layer::BindMessageLayer;
-pub use self::outbound::OutboundMessage;
+pub use self::outbound::OutboundContext;
 pub use self::service::{BindMessage, BindMessageFuture};

@@ -17,16 +17,17 @@ use crate::scope::ambient_id;
 use crate::scope::hub::span_of;
 use crate::telemetry::trace::OutboundTrace;
 
-/// Holds the ID, and the trace if it is wanted, for a message that is sent: to a queue, a topic, a socket.
+/// Holds what a message carries that is sent to a queue, a topic or a socket: the ID and, if it is wanted,
+/// the trace.
 ///
 /// ```
 /// use std::collections::HashMap;
-/// use tower_transaction_id::messages::OutboundMessage;
+/// use tower_transaction_id::messages::OutboundContext;
 /// # use tower_transaction_id::{TransactionId, TransactionIdScope};
 /// # TransactionIdScope::new("order-7".parse::<TransactionId>().unwrap()).run(|| {
 ///
 /// // In a handler, so that there is a current ID.
-/// let message = OutboundMessage::new();
+/// let message = OutboundContext::new();
 /// let mut headers = HashMap::new();
 /// message.write(&mut headers);
 /// assert_eq!(headers["X-Transaction-ID"], "order-7");
@@ -39,14 +40,14 @@ use crate::telemetry::trace::OutboundTrace;
 /// # assert_eq!(headers, [("X-Transaction-ID", "order-7")]);
 /// # });
 /// ```
-#[must_use = "the ID is sent by writing it on a message"]
-pub struct OutboundMessage {
+#[must_use = "a context does nothing until it is written on a message"]
+pub struct OutboundContext {
     id: TransactionId,
     trace: Option<OutboundTrace>,
     span: Option<Span>,
 }
 
-impl OutboundMessage {
+impl OutboundContext {
     /// Takes the current ID, as [`TransactionId::current`] returns it. Without one, takes the ID with which
     /// the current hub is tagged, and else generates an ID.
     #[allow(clippy::new_without_default)] // a default value would not suggest that there is a current ID
@@ -68,7 +69,7 @@ impl OutboundMessage {
     /// [`with_trace`](Self::with_trace) does, so that the worker's performance transaction hangs below the
     /// span. `name` is the queue or the topic. Without an active span, only the trace is added.
     ///
-    /// The span ends by [`finish`](Self::finish). If the message is dropped before, it is `cancelled`.
+    /// The span ends by [`finish`](Self::finish). If the context is dropped before, the span is `cancelled`.
     pub fn in_span(mut self, name: &str) -> Self {
         self.end(SpanStatus::Cancelled);
         self.span = active_span().map(|parent| {
@@ -127,7 +128,7 @@ impl OutboundMessage {
         }
     }
 
-    /// Ends the span of the message by the result of the sending.
+    /// Ends the span by the result of the sending.
     pub fn finish<T, E>(mut self, sent: &Result<T, E>) {
         self.end(if sent.is_ok() { SpanStatus::Ok } else { SpanStatus::InternalError });
     }
@@ -144,14 +145,14 @@ fn active_span() -> Option<TransactionOrSpan> {
     if hub_is_alive() { span_of(Hub::current()) } else { None }
 }
 
-impl Drop for OutboundMessage {
+impl Drop for OutboundContext {
     fn drop(&mut self) {
         self.end(SpanStatus::Cancelled);
     }
 }
 
-impl fmt::Debug for OutboundMessage {
+impl fmt::Debug for OutboundContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutboundMessage").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("OutboundContext").field("id", &self.id).finish_non_exhaustive()
     }
 }

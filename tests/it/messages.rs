@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue};
 use sentry::protocol::{self, Event, SpanStatus};
 use sentry::{ClientOptions, Hub, Level, capture_message};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundMessage};
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundContext};
 use tower_transaction_id::{
     BindTransactionIdLayer, InScope, TransactionId, TransactionIdIntegration, TransactionIdScope,
     X_TRANSACTION_ID,
@@ -241,13 +241,13 @@ fn publish_and_process_are_in_one_trace() {
     story_with(options(), async |sentry| {
         let shop = BindTransactionIdLayer::new().measure_performance(true).layer(service_fn(
             async |_: http::Request<String>| {
-                let message = OutboundMessage::new().in_span("orders");
+                let message = OutboundContext::new().in_span("orders");
                 let mut headers = HashMap::new();
                 message.write(&mut headers);
                 message.finish(&Ok::<_, io::Error>(()));
-                let never_sent = OutboundMessage::new().in_span("refunds");
+                let never_sent = OutboundContext::new().in_span("refunds");
                 drop(never_sent);
-                let broken = OutboundMessage::new().in_span("refunds");
+                let broken = OutboundContext::new().in_span("refunds");
                 broken.finish(&Err::<(), _>("the broker is down"));
                 Ok::<_, io::Error>(http::Response::new(String::new()).map(|_| String::new())).map(
                     |mut response| {
@@ -309,11 +309,11 @@ fn a_trace_goes_through_a_queue_without_performance_monitoring() {
         let (with, without, headers) = job.run(|| {
             capture("published");
             let mut headers = HeaderMap::new();
-            OutboundMessage::new().in_span("orders").write_headers(&mut headers);
-            let pairs = |message: OutboundMessage| {
+            OutboundContext::new().in_span("orders").write_headers(&mut headers);
+            let pairs = |message: OutboundContext| {
                 message.pairs().map(|(name, value)| (name, value.to_owned())).collect::<Vec<_>>()
             };
-            (pairs(OutboundMessage::new().with_trace()), pairs(OutboundMessage::new()), headers)
+            (pairs(OutboundContext::new().with_trace()), pairs(OutboundContext::new()), headers)
         });
         assert_eq!(without, [("X-Transaction-ID", "order-7".to_owned())]);
         let names: Vec<_> = with.iter().map(|(name, _)| *name).collect();
@@ -343,7 +343,7 @@ fn a_message_that_is_sent_on_has_one_id_and_one_trace() {
         ];
         let job = TransactionIdScope::new("order-7".parse().unwrap());
         let (pairs, headers, kept) = job.run(|| {
-            let message = OutboundMessage::new().with_trace();
+            let message = OutboundContext::new().with_trace();
             let mut pairs = order("rye", &old).headers;
             message.write(&mut pairs);
             let mut headers = HeaderMap::new();
@@ -353,7 +353,7 @@ fn a_message_that_is_sent_on_has_one_id_and_one_trace() {
             }
             message.write_headers(&mut headers);
             let mut kept = order("rye", &old).headers;
-            OutboundMessage::new().write(&mut kept);
+            OutboundContext::new().write(&mut kept);
             (pairs, headers, kept)
         });
         let names: BTreeSet<&str> = pairs.keys().map(String::as_str).collect();
@@ -504,7 +504,7 @@ fn without_sentry_the_id_is_there_and_nothing_is_reported() {
         let order = order("hot dog", &[("x-transaction-id", "order-7")]);
         assert_eq!(runtime.block_on(worker.oneshot(order)).unwrap(), "order-7");
         // Outside any work, a message that is sent has a new ID.
-        let (one, other) = (OutboundMessage::new(), OutboundMessage::new().with_trace());
+        let (one, other) = (OutboundContext::new(), OutboundContext::new().with_trace());
         assert_ne!(one.id(), other.id());
         assert_eq!(
             other.pairs().count(),

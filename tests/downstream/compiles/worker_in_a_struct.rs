@@ -9,7 +9,7 @@ use tower::Service;
 use tower_transaction_id::TransactionIdScope;
 use tower_transaction_id::errors::ReadableErrors;
 use tower_transaction_id::messages::{
-    BindMessage, BindMessageFuture, BindMessageLayer, MessageContext, OutboundMessage,
+    BindMessage, BindMessageFuture, BindMessageLayer, MessageContext, OutboundContext,
 };
 
 pub struct Order {
@@ -63,6 +63,6 @@ pub fn settings() -> Settings {
 /// Sends an order, and opens its scope at the other end.
 pub fn send(settings: &Settings) -> TransactionIdScope {
     let mut headers = HashMap::new();
-    OutboundMessage::new().write(&mut headers);
+    OutboundContext::new().write(&mut headers);
     settings.layer.scope(&Order { headers })
 }
