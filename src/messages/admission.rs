@@ -11,9 +11,9 @@ use crate::scope::{Opening, TransactionIdScope};
 
 /// The settings of the layer.
 pub(crate) struct Config<M> {
-    pub(crate) name: Arc<str>,
+    /// The kind of all messages, unless `name_with` names each.
+    pub(crate) kind: Arc<MessageKind>,
     pub(crate) name_with: Option<Arc<Name<M>>>,
-    pub(crate) operation: &'static str,
     read: Arc<Read<M>>,
     /// `None` trusts every message.
     pub(crate) trusts: Option<Arc<Trusts<M>>>,
@@ -34,9 +34,8 @@ type MakeSpan<M> = dyn Fn(&M, &TransactionId) -> tracing::Span + Send + Sync;
 impl<M> Config<M> {
     pub(crate) fn new(name: Arc<str>, read: Arc<Read<M>>) -> Self {
         Self {
-            name,
+            kind: Arc::new(MessageKind { name, op: "queue.process" }),
             name_with: None,
-            operation: "queue.process",
             read,
             trusts: None,
             base: None,
@@ -69,10 +68,12 @@ impl<M> Config<M> {
             if trace.is_some() && self.base.is_none() && scope.work().options.traces {
                 hub.configure_scope(|scope| scope.set_span(None));
             }
-            let name =
-                self.name_with.as_ref().map_or_else(|| Arc::clone(&self.name), |of| of(message));
+            let kind = match &self.name_with {
+                Some(name) => Arc::new(MessageKind { name: name(message), op: self.kind.op }),
+                None => Arc::clone(&self.kind),
+            };
             let record = &mut scope.work_mut().record;
-            record.message = Some(MessageKind { name, op: self.operation });
+            record.message = Some(kind);
             record.incoming_trace = trace;
             if measures {
                 scope.start_performance();
@@ -92,9 +93,8 @@ impl<M> Config<M> {
 impl<M> Clone for Config<M> {
     fn clone(&self) -> Self {
         Self {
-            name: Arc::clone(&self.name),
+            kind: Arc::clone(&self.kind),
             name_with: self.name_with.clone(),
-            operation: self.operation,
             read: Arc::clone(&self.read),
             trusts: self.trusts.clone(),
             base: self.base.clone(),

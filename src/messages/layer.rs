@@ -99,7 +99,7 @@ impl<M, R> BindMessageLayer<M, R> {
     /// messages, such as `rpc.server`, in place of `queue.process`.
     #[must_use]
     pub fn operation(mut self, operation: &'static str) -> Self {
-        self.config().operation = operation;
+        Arc::make_mut(&mut self.config().kind).op = operation;
         self
     }
 
@@ -206,7 +206,7 @@ impl<M, R: Clone> Clone for BindMessageLayer<M, R> {
 impl<M, R> fmt::Debug for BindMessageLayer<M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BindMessageLayer")
-            .field("name", &self.config.name)
+            .field("name", &self.config.kind.name)
             .field("has_base_hub", &self.config.base.is_some())
             .finish_non_exhaustive()
     }

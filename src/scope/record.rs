@@ -27,7 +27,7 @@ pub(crate) struct Record {
     pub(crate) origin: Option<Origin>,
     pub(crate) request: Option<RequestRecord>,
     /// The kind of the message, if the work is a message.
-    pub(crate) message: Option<MessageKind>,
+    pub(crate) message: Option<Arc<MessageKind>>,
     /// The trace that the request came with. Only the trace of a trusted caller is recorded.
     pub(crate) incoming_trace: Option<Box<IncomingTrace>>,
     /// The trace of the work if no span is active. The trace is generated, or read from the request, when
