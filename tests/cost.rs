@@ -20,14 +20,16 @@ use std::alloc::System;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::hint::black_box;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tower_transaction_id::messages::{MessageContext, OutboundContext};
 use variants::allocations::{allocations, bytes_held};
 use variants::client::ClientCase;
 use variants::http2::Server;
-use variants::{Case, Variant, callgrind, report, sentry_client};
+use variants::{Case, Subject, Variant, callgrind, report, sentry_client};
 
 /// Counts allocations. The instructions of a run include four of the counter for each buffer.
 #[global_allocator]
@@ -155,6 +157,20 @@ fn added(mut measure: impl report::Measure) -> Vec<(String, f64)> {
         let [bare, ours] = [false, true].map(|with| report::of_client(&case, with, &mut measure));
         added.push((format!("client, {}", case.name), ours - bare));
     }
+    // The pairs of a message, without the strings that a broker's client needs.
+    let write = || {
+        black_box(OutboundContext::new().pairs().count());
+    };
+    let pairs = [("dog", "classic"), ("X-Transaction-ID", "3f9a1c5e7b2d4f60a8c4e2917d5b3f08")];
+    let read = move || {
+        black_box(MessageContext::read(pairs));
+    };
+    for (name, mut subject) in
+        [("message, write", Subject::new(write)), ("message, read", Subject::new(read))]
+    {
+        let figure = ClientCase::INJECT_ON.run(|| measure(name, &mut subject));
+        added.push((name.to_owned(), figure));
+    }
     added
 }
 
@@ -247,6 +263,9 @@ fn targets() -> Vec<Target> {
     limit(instructions, "captures an event, full", 27_800.0);
     limit(instructions, "client, inject, breadcrumb", 2200.0);
     limit(allocations, "client, inject, breadcrumb", 1.0);
+    limit(allocations, "message, write", 0.0);
+    // The text of the ID, and the count of its references.
+    limit(allocations, "message, read", 2.0);
     // The server takes 52,000, of which a few hundred vary from run to run.
     limit(instructions, "HTTP/2, generate, ours+base", 7400.0);
     // If the header table has no room for the ID, it grows for every variant. So these cases have no
