@@ -57,7 +57,6 @@ impl<M> Config<M> {
         let opening = Opening {
             base: self.base.as_deref(),
             origin: Some(origin),
-            trusts_caller: trusts,
             upstream: upstream.as_ref(),
             ..Opening::default()
         };

@@ -77,7 +77,6 @@ pub(crate) struct Opening<'a> {
     pub(crate) base: Option<&'a BaseHub>,
     pub(crate) origin: Option<Origin>,
     pub(crate) header: Option<&'a IdHeader>,
-    pub(crate) trusts_caller: bool,
     /// A valid ID that was not trusted.
     pub(crate) upstream: Option<&'a TransactionId>,
 }
@@ -176,7 +175,6 @@ impl TransactionIdScope {
         let work = unique.work_mut();
         work.open(id, hub);
         work.header.clone_from(&parent.header);
-        work.trusts_caller = parent.trusts_caller;
         work.record = parent.record.fork();
         work.span = parent.span.clone();
         Self(slot)
@@ -190,7 +188,7 @@ impl TransactionIdScope {
         opening: &Opening<'_>,
         completes_events: impl FnOnce() -> bool,
     ) -> Self {
-        let &Opening { base, origin, header, trusts_caller, upstream } = opening;
+        let &Opening { base, origin, header, upstream } = opening;
         let mut slot = Slot::take(base.map(BaseHub::key));
         let unique = Arc::get_mut(&mut slot).expect("a slot from the pool is unique");
         let tags = Tags { id: &id, upstream, is_fork: false };
@@ -200,7 +198,7 @@ impl TransactionIdScope {
         };
         let work = unique.work_mut();
         work.open(id, hub);
-        (work.header, work.trusts_caller) = (header.cloned(), trusts_caller);
+        work.header = header.cloned();
         work.record.origin = origin;
         Self(slot)
     }

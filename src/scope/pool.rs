@@ -42,8 +42,6 @@ pub(crate) struct Work {
     pub(crate) hub: Option<Arc<Hub>>,
     /// The header that is read or set by the layer that opened the scope.
     pub(crate) header: Option<IdHeader>,
-    /// Whether the layer trusts the caller of the request.
-    pub(crate) trusts_caller: bool,
     pub(crate) options: RecordOptions,
     /// Whether the events of the hub are completed from the record.
     pub(crate) completes_events: AtomicBool,
@@ -75,7 +73,6 @@ impl Work {
         self.id = None;
         self.hub = None;
         self.header = None;
-        self.trusts_caller = false;
         self.options = RecordOptions::default();
         *self.completes_events.get_mut() = false;
         self.record.reset();

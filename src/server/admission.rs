@@ -114,7 +114,6 @@ impl Config {
             base: self.base.as_deref(),
             origin: Some(origin),
             header: Some(&self.header),
-            trusts_caller,
             upstream: upstream.as_ref(),
         };
         let mut scope = TransactionIdScope::open(id, &opening, completes_events);
