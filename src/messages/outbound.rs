@@ -56,9 +56,9 @@ impl OutboundContext {
         Self { id, trace: None, span: None }
     }
 
-    /// Adds the trace: `sentry-trace` and `baggage`. It is the trace of the active span or, without a
-    /// span, of the current scope. Outside both, nothing is added, since the trace of the process would
-    /// tie strangers together.
+    /// Adds the trace: `sentry-trace` and `baggage`. It is the trace of the span of
+    /// [`in_span`](Self::in_span), else of the active span, else of the current scope. Without all three,
+    /// nothing is added, since the trace of the process would tie strangers together.
     pub fn with_trace(mut self) -> Self {
         let span = self.span.clone().map(TransactionOrSpan::from).or_else(active_span);
         self.trace = OutboundTrace::of(span.as_ref());
@@ -77,8 +77,7 @@ impl OutboundContext {
             span.set_data("messaging.destination.name", name.into());
             span
         });
-        self.trace = OutboundTrace::of(self.span.clone().map(TransactionOrSpan::from).as_ref());
-        self
+        self.with_trace()
     }
 
     /// Returns the ID.
