@@ -104,12 +104,11 @@ impl Config {
     ) -> TransactionIdScope {
         let Decision { id, origin, upstream } = decision;
         let shows = self.records_request || self.measures || self.failures.is_some();
+        // The events and calls of the request belong to the caller's trace.
+        let brings_trace = || trusts_caller && has_trace(request.headers());
         // `open` asks only if it forks the current hub.
         let mut continues_trace = None;
-        let completes_events = || {
-            // The events and calls of the request belong to the caller's trace.
-            shows || *continues_trace.insert(trusts_caller && has_trace(request.headers()))
-        };
+        let completes_events = || shows || *continues_trace.insert(brings_trace());
         let opening = Opening {
             base: self.base.as_deref(),
             origin: Some(origin),
@@ -124,7 +123,7 @@ impl Config {
                 let place = &mut record.request;
                 RequestRecord::fill(place, request, options, self.records_request) && trusts_caller
             } else {
-                continues_trace.unwrap_or_else(|| trusts_caller && has_trace(request.headers()))
+                continues_trace.unwrap_or_else(brings_trace)
             };
             if continues_trace {
                 record.incoming_trace = Some(Box::new(IncomingTrace::of(request.headers())));
