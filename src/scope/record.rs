@@ -107,10 +107,9 @@ pub(crate) struct MessageKind {
 }
 
 impl MessageKind {
-    /// Returns Sentry's name of the code that measures or reports such messages.
-    pub(crate) fn origin(&self) -> String {
-        let category = self.op.split('.').next().unwrap_or(self.op);
-        format!("auto.{category}.tower")
+    /// Returns the category of the operation, such as `queue`.
+    pub(crate) fn category(&self) -> &'static str {
+        self.op.split('.').next().unwrap_or(self.op)
     }
 }
 

@@ -11,10 +11,11 @@ use crate::scope::TransactionIdScope;
 use crate::scope::hub::span_of;
 use crate::scope::pool::Work;
 use crate::telemetry::report::{
-    PEER_TAG, SERVER_MECHANISM, capture, event_from, fingerprint, known_method, opaque_error,
-    response_context, set_mechanism,
+    PEER_TAG, capture, event_from, fingerprint, known_method, opaque_error, response_context,
+    set_mechanism,
 };
-use crate::telemetry::request::{full_name, protocol_request, route_name};
+use crate::telemetry::request::{protocol_request, route_name};
+use crate::telemetry::subject::Subject;
 
 /// The answer of a request that failed.
 pub(crate) enum Answer {
@@ -42,11 +43,7 @@ impl TransactionIdScope {
     /// Reports the error of the inner service. Where the type of the error, `E`, cannot be read, `error`
     /// is `None`, and the name of the type has to do.
     pub(crate) fn report_error<E>(&self, error: Option<&(dyn Error + 'static)>) {
-        let (mut event, root) = error.map_or_else(opaque_error::<E>, event_from);
-        match &self.work().record.message {
-            Some(kind) => set_mechanism(&mut event, &kind.origin()),
-            None => set_mechanism(&mut event, SERVER_MECHANISM),
-        }
+        let (event, root) = error.map_or_else(opaque_error::<E>, event_from);
         self.report(event, root, |_, _| None);
     }
 
@@ -63,17 +60,14 @@ impl TransactionIdScope {
         if record.is_reported() {
             return;
         }
-        let (name, op, group) = match (&record.request, &record.message) {
-            (Some(request), _) => {
-                let route = route_name(request);
-                let group = route.unwrap_or_else(|| known_method(&request.method).to_owned());
-                (full_name(request), "http.server", group)
+        let Some(Subject { name, op, origin }) = record.subject() else { return };
+        let group = match &record.request {
+            Some(request) => {
+                route_name(request).unwrap_or_else(|| known_method(&request.method).to_owned())
             }
-            (None, Some(kind)) => {
-                (kind.name.as_ref().to_owned(), kind.op, kind.name.as_ref().into())
-            }
-            (None, None) => return,
+            None => name.clone(),
         };
+        set_mechanism(&mut event, &origin);
         event.message = message(&name, &outcome);
         // The SDK adds the trace of a span that is still active.
         if let Some(trace) = record.span.get()

@@ -10,5 +10,6 @@ pub(crate) mod performance;
 pub(crate) mod report;
 pub(crate) mod request;
 mod status;
+mod subject;
 pub(crate) mod trace;
 pub(crate) mod urls;

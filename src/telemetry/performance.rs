@@ -11,8 +11,9 @@ use sentry::{Transaction, TransactionContext};
 use crate::random;
 use crate::scope::TransactionIdScope;
 use crate::scope::record::{Performance, Record};
-use crate::telemetry::request::{full_name, protocol_request};
+use crate::telemetry::request::protocol_request;
 use crate::telemetry::status::{grpc_status, http_status};
+use crate::telemetry::subject::Subject;
 
 impl TransactionIdScope {
     /// Starts the performance transaction of the recorded request or message, and makes it the active span
@@ -20,12 +21,7 @@ impl TransactionIdScope {
     pub(crate) fn start_performance(&mut self) {
         let work = self.work();
         let Some(hub) = work.hub.as_ref().filter(|_| work.options.traces) else { return };
-        let kind = work.record.message.as_ref();
-        let (name, op) = match (&work.record.request, kind) {
-            (Some(request), _) => (full_name(request), "http.server"),
-            (None, Some(kind)) => (kind.name.as_ref().to_owned(), kind.op),
-            (None, None) => return,
-        };
+        let Some(Subject { name, op, origin }) = work.record.subject() else { return };
         let context = match work.record.incoming_trace.as_deref() {
             Some(trace) => TransactionContext::continue_from_headers(&name, op, trace.pairs()),
             None => TransactionContext::new_with_trace_id(&name, op, random::bytes().into()),
@@ -35,14 +31,9 @@ impl TransactionIdScope {
         let is_sampled = is_sampled(&transaction);
         if is_sampled {
             // The origin is set at the start, so that events name it as well.
-            match kind {
-                Some(kind) => {
-                    transaction.set_origin(&kind.origin());
-                    if kind.op.starts_with("queue.") {
-                        transaction.set_data("messaging.destination.name", name.into());
-                    }
-                }
-                None => transaction.set_origin("auto.http.tower"),
+            transaction.set_origin(&origin);
+            if work.record.message.as_ref().is_some_and(|kind| kind.category() == "queue") {
+                transaction.set_data("messaging.destination.name", name.into());
             }
         }
         self.work_mut().performance = Some(Box::new(Performance {

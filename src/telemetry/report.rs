@@ -16,9 +16,8 @@ use crate::telemetry::urls::scrub;
 /// The tag for another valid ID in a response.
 pub(crate) const PEER_TAG: &str = "peer_transaction_id";
 
-/// The mechanisms of the events of both layers, named as Sentry names its own mechanisms.
+/// The mechanism of the events of the client layer, named as Sentry names its own mechanisms.
 pub(crate) const CLIENT_MECHANISM: &str = "auto.http.client.tower";
-pub(crate) const SERVER_MECHANISM: &str = "auto.http.tower";
 
 /// Whether `event`, captured in a request, stands for the failure of the request. An event of level
 /// error or fatal does, unless the event reports a failed call: the request may have survived the call.
