@@ -25,12 +25,12 @@ use apalis_redis::{Config, RedisStorage};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router, routing};
-use sentry::{Hub, capture_error};
+use sentry::Hub;
 use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
 use tower_transaction_id::BindTransactionIdLayer;
 use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundContext};
 
-use kitchen::{Order, asked_to_end, setting, start_sentry};
+use kitchen::{Order, answer, asked_to_end, setting, start_sentry};
 
 const ORDERS: &str = "orders";
 /// The number of orders that the worker cooks at a time.
@@ -80,14 +80,7 @@ async fn order(
         Err(late) => Err(late.into()),
     };
     message.finish(&sent);
-    match sent {
-        Ok(()) => (StatusCode::ACCEPTED, format!("We took your order. Its ID is {id}\n")),
-        Err(error) => {
-            capture_error(&*error);
-            let sorry = format!("We could not take your order. Tell us its ID, {id}\n");
-            (StatusCode::SERVICE_UNAVAILABLE, sorry)
-        }
-    }
+    answer(&id, sent)
 }
 
 async fn work(orders: RedisStorage<Order>) -> Result<(), Box<dyn Error>> {

@@ -1,4 +1,5 @@
-//! The part that has nothing to do with brokers: the orders, the kitchen of both workers, and the settings.
+//! The part that has nothing to do with brokers: the orders, the answers of the shop, the kitchen of both workers,
+//! and the settings.
 
 use std::env;
 use std::error::Error;
@@ -7,7 +8,8 @@ use std::io;
 use std::num::ParseFloatError;
 use std::time::Duration;
 
-use sentry::{ClientInitGuard, ClientOptions};
+use axum::http::StatusCode;
+use sentry::{ClientInitGuard, ClientOptions, capture_error};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
@@ -55,6 +57,22 @@ pub(crate) async fn cook(dog: &str) -> Result<(), NotServed> {
         "classic" => Ok(()),
         "artisanal" => Err(NotServed::OutOfMustard),
         dog => Err(NotServed::NotOnTheMenu(dog.to_owned())),
+    }
+}
+
+/// Returns the shop's answer to an order, which names the ID. If the broker did not take the order, reports
+/// the error, under the same ID.
+pub(crate) fn answer(
+    id: &TransactionId,
+    sent: Result<(), Box<dyn Error + Send + Sync>>,
+) -> (StatusCode, String) {
+    match sent {
+        Ok(()) => (StatusCode::ACCEPTED, format!("We took your order. Its ID is {id}\n")),
+        Err(error) => {
+            capture_error(&*error);
+            let sorry = format!("We could not take your order. Tell us its ID, {id}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, sorry)
+        }
     }
 }
 

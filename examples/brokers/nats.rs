@@ -27,13 +27,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router, routing::post};
 use futures_util::{StreamExt, TryStreamExt};
-use sentry::{Hub, capture_error};
+use sentry::Hub;
 use tokio::{net::TcpListener, runtime::Runtime};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_transaction_id::BindTransactionIdLayer;
 use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundContext};
 
-use kitchen::{NotServed, Order, asked_to_end, cook, setting, start_sentry};
+use kitchen::{NotServed, Order, answer, asked_to_end, cook, setting, start_sentry};
 
 /// The stream and its subject.
 const ORDERS: &str = "orders";
@@ -79,14 +79,7 @@ async fn order(State(queue): State<Context>, Json(order): Json<Order>) -> (Statu
     let id = message.id().clone();
     let sent = publish(&queue, &message, order).await;
     message.finish(&sent);
-    match sent {
-        Ok(()) => (StatusCode::ACCEPTED, format!("We took your order. Its ID is {id}\n")),
-        Err(error) => {
-            capture_error(&*error);
-            let sorry = format!("We could not take your order. Tell us its ID, {id}\n");
-            (StatusCode::SERVICE_UNAVAILABLE, sorry)
-        }
-    }
+    answer(&id, sent)
 }
 
 async fn publish(
