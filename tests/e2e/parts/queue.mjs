@@ -22,6 +22,19 @@ export class Queue {
     return Object.assign(queue, { stage, program, attempts, broker });
   }
 
+  // All steps of a story, with the rows of the table. For `refused` and `write`, see `byHand`.
+  async tell(refused, write) {
+    const rows = [
+      await this.eachAttempt(),
+      await this.batch(),
+      await this.byHand(refused, write),
+      await this.killed(),
+      await this.down(),
+    ];
+    await this.noMore();
+    return rows;
+  }
+
   // An order fails in the worker, and is tried again by the broker or the framework. Everything is measured.
   async eachAttempt() {
     const relay = await this.stage.relay();

@@ -24,16 +24,8 @@ export async function prepare({ folder, root }) {
 
 export async function tell(stage) {
   const queue = await Queue.open(stage, { program, start: startNats, attempts: 3 });
-  const rows = [
-    await queue.eachAttempt(),
-    await queue.batch(),
-    await queue.byHand(REFUSED, (broker, ids, dog) => {
-      const headers = ids.map((id) => `X-Transaction-ID: ${id}`);
-      return publishByHand(broker, 'orders', headers, dog);
-    }),
-    await queue.killed(),
-    await queue.down(),
-  ];
-  await queue.noMore();
-  return rows;
+  return queue.tell(REFUSED, (broker, ids, dog) => {
+    const headers = ids.map((id) => `X-Transaction-ID: ${id}`);
+    return publishByHand(broker, 'orders', headers, dog);
+  });
 }

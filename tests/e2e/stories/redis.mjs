@@ -26,15 +26,7 @@ export async function prepare({ folder, root }) {
 
 export async function tell(stage) {
   const queue = await Queue.open(stage, { program, start: startRedis, attempts: 2 });
-  const rows = [
-    await queue.eachAttempt(),
-    await queue.batch(),
-    await queue.byHand(REFUSED, write),
-    await queue.killed(),
-    await queue.down(),
-  ];
-  await queue.noMore();
-  return rows;
+  return queue.tell(REFUSED, write);
 }
 
 // Writes a task as apalis-redis does: the arguments, the metadata, and the entry in the queue.
