@@ -406,8 +406,17 @@ fn pairs_are_read_in_any_case_and_at_most_once() {
             trace_of(vec![("sentry-trace", format!("{}{}", one.1, " ".repeat(200)))]),
             TRACE
         );
-        let large = ("baggage", format!("sentry-org_id=7,a={}", "a".repeat(9000)));
-        assert_eq!(trace_of(vec![one, large]), TRACE);
+        // The next message passes the baggage on, unless it is too large.
+        for (len, is_kept) in [(8000, true), (9000, false)] {
+            let members = format!("sentry-release=1,theirs={}", "a".repeat(len));
+            let context = MessageContext::read([one.clone(), ("baggage", members)]);
+            let layer = BindMessageLayer::new("orders", MessageContext::clone);
+            let baggage = layer.scope(&context).run(|| {
+                let next = OutboundContext::new().with_trace();
+                next.pairs().find(|(name, _)| *name == "baggage").map(|(_, value)| value.to_owned())
+            });
+            assert_eq!(baggage.as_deref(), is_kept.then_some("sentry-release=1"), "{len}");
+        }
     });
 }
 
