@@ -5,6 +5,7 @@
 //! ```
 
 use std::error::Error;
+use std::fmt;
 
 use axum::http::{HeaderMap, StatusCode, header::LOCATION};
 use axum::{Router, response::Redirect, routing::get};
@@ -13,8 +14,8 @@ use sentry::{ClientOptions, capture_error};
 use tokio::net::TcpListener;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_transaction_id::{
-    AllowedHosts, InjectTransactionId, InjectTransactionIdLayer, TransactionId, TransactionIdScope,
-    X_TRANSACTION_ID,
+    AllowedHosts, BindTransactionIdLayer, InjectTransactionId, InjectTransactionIdLayer,
+    TransactionId, TransactionIdScope, X_TRANSACTION_ID,
 };
 
 fn client(hosts: AllowedHosts) -> reqwest::Result<InjectTransactionId<Client>> {
@@ -32,11 +33,34 @@ fn client(hosts: AllowedHosts) -> reqwest::Result<InjectTransactionId<Client>> {
     Ok(ServiceBuilder::new().layer(InjectTransactionIdLayer::new(hosts)).service(client))
 }
 
-async fn order(client: &mut InjectTransactionId<Client>, url: Url) -> reqwest::Result<()> {
+/// A failure that the kitchen answered with. Its text has the kitchen's ID, so the log line and the event
+/// of the error say where to look next.
+#[derive(Debug)]
+struct KitchenError {
+    status: StatusCode,
+    id: Option<TransactionId>,
+}
+
+impl fmt::Display for KitchenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the kitchen answered {}", self.status)?;
+        self.id.iter().try_for_each(|id| write!(f, " (its transaction ID: {id})"))
+    }
+}
+
+impl Error for KitchenError {}
+
+async fn order(client: &mut InjectTransactionId<Client>, url: Url) -> Result<(), Box<dyn Error>> {
     let request = Request::new(Method::GET, url);
-    let response = client.ready().await?.call(request).await?.error_for_status()?;
+    let response = client.ready().await?.call(request).await?;
+    let status = response.status();
+    // Not `error_for_status`, which drops the headers.
+    if status.is_client_error() || status.is_server_error() {
+        let id = TransactionId::from_headers(response.headers(), &X_TRANSACTION_ID);
+        return Err(KitchenError { status, id }.into());
+    }
     // A redirect that the policy stopped is an ordinary response.
-    println!("{}, not followed: {:?}", response.status(), response.headers().get(LOCATION));
+    println!("{status}, not followed: {:?}", response.headers().get(LOCATION));
     Ok(())
 }
 
@@ -59,7 +83,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let kitchen = Router::new()
         .route("/order", get(cook))
         .route("/moved", get(async || Redirect::to("/order")))
-        .route("/partner", get(async || Redirect::to("http://partner.example/order")));
+        .route("/partner", get(async || Redirect::to("http://partner.example/order")))
+        .layer(BindTransactionIdLayer::new());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = Url::parse(&format!("http://{}/", listener.local_addr()?))?;
     tokio::spawn(axum::serve(listener, kitchen).into_future());
@@ -72,7 +97,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // The scope is around the whole operation, so the error captured after the call has the ID.
         let operation = async {
             if let Err(error) = order(&mut client, url).await {
-                capture_error(&error);
+                capture_error(&*error);
             }
         };
         scope.bind(operation).await;

@@ -23,12 +23,53 @@ pub(crate) fn first_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Optio
     headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
 }
 
+/// Reads the header `name` of a message.
+fn read(headers: &HeaderMap, name: &HeaderName) -> Reading {
+    // If the map has as many lines as names, no name has two lines. To compare the two numbers is
+    // quicker than to count the lines.
+    if headers.len() == headers.keys_len() {
+        let id = first_line(headers, name).map(TransactionId::try_from);
+        return Reading { id, is_one_line: true };
+    }
+    let lines = headers.get_all(name);
+    let id = lines.iter().next().map(|first| match lines.iter().find(|line| *line != first) {
+        Some(other) => Err(InvalidTransactionId::new(TransactionIdRule::OneValue, other.len())),
+        None => first.try_into(),
+    });
+    Reading { id, is_one_line: lines.iter().nth(1).is_none() }
+}
+
 /// The ID that was read from the header of a message.
 pub(crate) struct Reading {
     /// The one ID on which all lines agree, or the reason why there is none. `None` if there is no line.
     pub(crate) id: Option<Result<TransactionId, InvalidTransactionId>>,
     /// Whether there is no second line.
     pub(crate) is_one_line: bool,
+}
+
+impl TransactionId {
+    /// Reads the ID from the header `name` of a request or a response.
+    ///
+    /// This is for the ID that *another* service answered with: its support can search for this ID, and an
+    /// error of yours that shows it says where to look next. Some services use a header of another name, such
+    /// as `x-request-id` or `request-id`.
+    ///
+    /// Returns `None` if there is no such header, if its value is not valid, or if it has two lines that
+    /// differ.
+    ///
+    /// ```
+    /// use http::{HeaderName, Response};
+    /// use tower_transaction_id::{TransactionId, X_TRANSACTION_ID};
+    ///
+    /// let response = Response::builder().header("x-request-id", "req_8fJ2").body(()).unwrap();
+    /// let theirs = HeaderName::from_static("x-request-id");
+    /// assert_eq!(TransactionId::from_headers(response.headers(), &theirs).unwrap(), "req_8fJ2");
+    /// assert_eq!(TransactionId::from_headers(response.headers(), &X_TRANSACTION_ID), None);
+    /// ```
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
+        read(headers, name).id?.ok()
+    }
 }
 
 impl IdHeader {
@@ -46,18 +87,7 @@ impl IdHeader {
     }
 
     pub(crate) fn read(&self, headers: &HeaderMap) -> Reading {
-        // If the map has as many lines as names, no name has two lines. To compare the two numbers is
-        // quicker than to count the lines.
-        if headers.len() == headers.keys_len() {
-            let id = first_line(headers, self.name()).map(TransactionId::try_from);
-            return Reading { id, is_one_line: true };
-        }
-        let lines = headers.get_all(self.name());
-        let id = lines.iter().next().map(|first| match lines.iter().find(|line| *line != first) {
-            Some(other) => Err(InvalidTransactionId::new(TransactionIdRule::OneValue, other.len())),
-            None => first.try_into(),
-        });
-        Reading { id, is_one_line: lines.iter().nth(1).is_none() }
+        read(headers, self.name())
     }
 
     /// Returns the ID in `headers`, if it is valid. Otherwise, `make` makes an ID, which becomes the only

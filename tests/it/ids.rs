@@ -235,3 +235,21 @@ fn an_id_is_serialised_as_its_text_and_read_by_its_rules() {
     let error = serde_json::from_str::<TransactionId>("7").unwrap_err().to_string();
     assert!(error.contains("expected a transaction ID"), "{error}");
 }
+
+#[test]
+fn the_id_of_an_answer_is_read_by_the_rules_of_a_request() {
+    let name = http::HeaderName::from_static("request-id");
+    let read = |lines: &[&'static str]| {
+        let mut headers = http::HeaderMap::new();
+        for line in lines {
+            headers.append(&name, HeaderValue::from_static(line));
+        }
+        headers.append("x-transaction-id", HeaderValue::from_static("another-name"));
+        TransactionId::from_headers(&headers, &name).map(|id| id.to_string())
+    };
+    assert_eq!(read(&["req_8fJ2"]).as_deref(), Some("req_8fJ2"));
+    assert_eq!(read(&["req_8fJ2", "req_8fJ2"]).as_deref(), Some("req_8fJ2"));
+    for none in [&[][..], &[""], &["two words"], &["null"], &["one", "two"]] {
+        assert_eq!(read(none), None, "{none:?}");
+    }
+}
