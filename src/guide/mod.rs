@@ -25,6 +25,7 @@ macro_rules! links {
 [logs]: crate::guide::logs
 [messages]: crate::guide::messages
 [migrating]: crate::guide::migrating
+[other-languages]: crate::guide::other_languages
 [sentry-page]: crate::guide::sentry
 [servers]: crate::guide::servers
 [sockets]: crate::guide::sockets

@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) records_request: bool,
     /// Whether the layer measures each request as a performance transaction.
     pub(crate) measures: bool,
+    /// Whether the response has the ID in `Server-Timing`, too.
+    pub(crate) shows_to_scripts: bool,
     #[cfg(feature = "tracing")]
     pub(crate) make_span: Option<Arc<MakeSpan>>,
     #[cfg(feature = "tracing")]
@@ -48,6 +50,7 @@ impl Default for Config {
             failures: None,
             records_request: true,
             measures: false,
+            shows_to_scripts: false,
             #[cfg(feature = "tracing")]
             make_span: None,
             #[cfg(feature = "tracing")]

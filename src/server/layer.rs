@@ -271,6 +271,28 @@ impl<R> BindTransactionIdLayer<R> {
         self
     }
 
+    /// Sets whether a page's own scripts can read the ID of the response that delivered the page. Off by
+    /// default.
+    ///
+    /// A script cannot read the headers of the page that it is a part of, with one exception: the metrics of
+    /// `Server-Timing` ([W3C](https://www.w3.org/TR/server-timing/)). With `true` the layer adds the line
+    /// `Server-Timing: transaction_id;desc="..."` after those that are there. The page reads the last metric of
+    /// this name in a secure context (HTTPS or loopback):
+    ///
+    /// ```js
+    /// const [page] = performance.getEntriesByType('navigation');
+    /// const id = page.serverTiming.findLast(({ name }) => name === 'transaction_id')?.description;
+    /// ```
+    ///
+    /// A page that comes out of a cache has the ID of the response that filled the cache, so send it with
+    /// `Cache-Control: no-store`. Scripts of another origin see the metrics of a response only if it has the
+    /// header `Timing-Allow-Origin`.
+    #[must_use]
+    pub fn server_timing(mut self, server_timing: bool) -> Self {
+        self.config().shows_to_scripts = server_timing;
+        self
+    }
+
     /// Handles each request in a span that `make_span` makes, so that its log lines show the ID.
     ///
     /// The handler, the body, drops, forks and closures run in the span, also if `TraceLayer` inside has

@@ -8,4 +8,5 @@ pub(crate) mod layer;
 mod notices;
 pub(crate) mod request;
 pub(crate) mod service;
+mod timing;
 pub(crate) mod trust;

@@ -18,6 +18,7 @@ use crate::scope::in_scope::InScope;
 use crate::server::admission::{Admission, Config, LookAround};
 use crate::server::body::{Measured, ResponseBody};
 use crate::server::generator::Generator;
+use crate::server::timing;
 use crate::telemetry::inbound::Answer;
 use crate::telemetry::report::peer_id;
 
@@ -106,6 +107,7 @@ where
             }),
             header: self.config.header.clone(),
             is_http2,
+            shows_to_scripts: self.config.shows_to_scripts,
             kept,
             errors: self.errors,
             look_around,
@@ -124,6 +126,7 @@ pin_project! {
         inner: InScope<F>,
         header: IdHeader,
         is_http2: bool,
+        shows_to_scripts: bool,
         // The ID of an outer layer's scope, set only if this layer opened no scope.
         kept: Option<Box<TransactionId>>,
         failures: Option<Failures>,
@@ -179,6 +182,9 @@ where
         let measured = scope.as_ref().and_then(|scope| measure_head(&response, scope));
         if let Some(id) = scope.as_ref().map(TransactionIdScope::id).or(this.kept.as_deref()) {
             this.header.echo(response.headers_mut(), id, *this.is_http2);
+            if *this.shows_to_scripts {
+                timing::add(response.headers_mut(), id, *this.is_http2);
+            }
         }
         Poll::Ready(Ok(
             response.map(|body| ResponseBody::new(InScope::new(scope, body), failures, measured))

@@ -73,3 +73,21 @@ fn a_full_response_has_one_line_as_any_other() {
         }
     });
 }
+
+#[test]
+fn a_full_response_keeps_its_other_lines_and_has_no_metric_of_the_id() {
+    story(|_| async {
+        let service = ServiceBuilder::new()
+            .layer(BindTransactionIdLayer::new().server_timing(true))
+            .service_fn(async |_: Request<()>| {
+                let mut response = Response::new(());
+                *response.headers_mut() = full(&["one"]);
+                Ok::<_, Never>(response)
+            });
+        let request = Request::builder().header("x-transaction-id", "mine").body(()).unwrap();
+        let response = service.oneshot(request).await.unwrap();
+        assert_eq!(echoed(response.headers()), "mine");
+        assert!(!response.headers().contains_key("server-timing"));
+        assert_eq!(response.headers().keys_len(), 24_576);
+    });
+}

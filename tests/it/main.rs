@@ -19,6 +19,7 @@ mod model;
 mod nested;
 mod notices;
 mod outages;
+mod page_loads;
 mod parity;
 mod peers;
 mod performance;
