@@ -5,19 +5,11 @@
 #[path = "../../tests/it/claims.rs"]
 #[allow(dead_code)]
 mod claims;
+#[path = "../sentry_client.rs"]
+#[allow(dead_code)]
+mod sentry_client;
 
-use std::sync::{Arc, LazyLock};
-
-use sentry::test::TestTransport;
-use sentry::{ClientOptions, Hub};
-
-/// One for all runs: a client has threads of its own.
-static SENTRY: LazyLock<(Arc<Hub>, Arc<TestTransport>)> = LazyLock::new(|| {
-    let kept = TestTransport::new();
-    let options = ClientOptions::new().dsn("https://public@sentry.invalid/1");
-    let client = options.transport(kept.clone()).into();
-    (Arc::new(Hub::new(Some(Arc::new(client)), Arc::default())), kept)
-});
+use sentry_client::SENTRY;
 
 type Input = (Vec<Vec<u8>>, bool, Option<Vec<u8>>, bool);
 
@@ -26,5 +18,5 @@ libfuzzer_sys::fuzz_target!(|input: Input| {
     let copies = 1 + usize::from(twice);
     let generated = generated.as_deref();
     let request = claims::Lines { values: &lines, copies, generated, trusted };
-    claims::any_lines(&SENTRY.0, &SENTRY.1, &request);
+    claims::any_lines(&SENTRY.hub, &SENTRY.kept, &request);
 });

@@ -3,6 +3,7 @@
 
 mod bases;
 mod bodies;
+mod carried;
 mod chains;
 mod claims;
 mod client_failures;

@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tower_transaction_id::TransactionId;
 
+use crate::carried::{Carried, any_pairs, any_trace};
 use crate::claims::{Lines, any_hosts, any_lines, any_value, is_valid};
 use crate::support::Sentry;
 
@@ -22,7 +23,54 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Names of pairs, most of which the crate reads.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("X-Transaction-ID".to_owned()),
+        "(?i)x-transaction-id|(?i)sentry-trace|(?i)baggage",
+        "[-_A-Za-z]{0,9}",
+        any::<String>(),
+    ]
+}
+
+/// Lines of `sentry-trace` and `baggage`, most of which are valid or nearly so.
+fn trace_line() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        "[0-9a-f]{32}-[0-9a-f]{16}(-[01])?".prop_map(String::into_bytes),
+        "(0{32}|[0-9A-F]{31,33})-(0{16}|[0-9a-f]{15,17})(-[0-9a-z-]{0,3})?[ ,]?"
+            .prop_map(String::into_bytes),
+        vec(any::<u8>(), 0..60),
+    ]
+}
+
+fn baggage_line() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        "( ?(sentry-)?[a-z_]{0,6}=[-a-zA-Z0-9%;.]{0,9} ?,){0,4}".prop_map(String::into_bytes),
+        "sentry-a=[a-z]{8100,8200}".prop_map(String::into_bytes),
+        "[ -~]{0,60}".prop_map(String::into_bytes),
+        vec(any::<u8>(), 0..60),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn pairs_lead_to_the_id_on_which_they_agree_and_are_replaced_by_those_of_the_sender(
+        pairs in vec((name(), prop_oneof![value(), trace_line(), baggage_line()]), 0..5),
+    ) {
+        any_pairs(&Sentry::new().hub, &pairs);
+    }
+
+    #[test]
+    fn any_trace_headers_lead_to_one_trace(
+        sentry_trace in vec(trace_line(), 0..3),
+        baggage in vec(baggage_line(), 0..3),
+        trusted: bool,
+    ) {
+        let sentry = Sentry::new();
+        let request = Carried { sentry_trace: &sentry_trace, baggage: &baggage, trusted };
+        any_trace(&sentry.hub, &sentry.transport, &request);
+    }
+
     #[test]
     fn what_is_accepted_survives_every_form(value in value()) {
         any_value(&value);
