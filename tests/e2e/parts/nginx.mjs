@@ -5,7 +5,7 @@ import { Broken, eventually } from './check.mjs';
 import { freePort } from './ports.mjs';
 import { start } from './processes.mjs';
 
-const CONFIG = new URL('nginx.conf', import.meta.url);
+const CONFIG = new URL('../proxies/nginx.conf', import.meta.url);
 const ATTEMPTS = 5;
 const PATIENCE = 30;
 
