@@ -11,9 +11,12 @@ import { isStopping, leftBehind, stopAll } from './parts/processes.mjs';
 import { Stage } from './parts/stage.mjs';
 import { table } from './parts/table.mjs';
 import { Tracker } from './parts/tracker.mjs';
+import * as caddy from './stories/caddy.mjs';
 import * as chain from './stories/chain.mjs';
 import * as closedTab from './stories/closed-tab.mjs';
 import * as delivery from './stories/delivery.mjs';
+import * as envoy from './stories/envoy.mjs';
+import * as haproxy from './stories/haproxy.mjs';
 import * as hostile from './stories/hostile.mjs';
 import * as nats from './stories/nats.mjs';
 import * as nginx from './stories/nginx.mjs';
@@ -30,7 +33,7 @@ import * as traces from './stories/traces.mjs';
 
 // In the order in which they run. The normaliser comes last: it reads the events of the others.
 const STORIES = {
-  page, pictures, delivery, nginx, node, chain, traces, origins, overlap, hostile, outage, panic,
+  page, pictures, delivery, nginx, haproxy, caddy, envoy, node, chain, traces, origins, overlap, hostile, outage, panic,
   'closed-tab': closedTab, nats, redis, normaliser,
 };
 const LONGEST_STORY = 600;

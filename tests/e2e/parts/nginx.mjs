@@ -1,76 +1,43 @@
-// nginx before a storefront.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { Broken, eventually } from './check.mjs';
-import { freePort } from './ports.mjs';
-import { start } from './processes.mjs';
+// nginx before a service.
+import { startProxy } from './proxy.mjs';
 
-const CONFIG = new URL('../proxies/nginx.conf', import.meta.url);
-const ATTEMPTS = 5;
-const PATIENCE = 30;
-
-export async function startNginx(folder, storefront) {
-  const own = join(folder, 'nginx');
-  mkdirSync(own);
-  for (let attempt = 1; ; attempt += 1) {
-    const port = await freePort();
-    const settings = { PORT: port, STOREFRONT: storefront.replace(/\/$/, '') };
-    const config = readFileSync(CONFIG, 'utf8');
-    writeFileSync(
-      join(own, 'nginx.conf'),
-      config.replace(/@([A-Z]+)@/g, (_, name) => settings[name]),
-    );
-    const server = start('nginx', 'nginx', ['-p', own, '-c', 'nginx.conf', '-e', 'stderr'], {
-      folder,
-      // Debian's folder for nginx, which is not on every user's path.
-      env: { PATH: `${process.env.PATH}:/usr/sbin` },
-    });
-    try {
-      await answers(server, port);
-      return new Nginx(`http://127.0.0.1:${port}`, join(own, 'access.log'), server);
-    } catch (error) {
-      await server.stop();
-      if (attempt === ATTEMPTS || !/Address already in use/.test(server.output)) throw error;
-    }
-  }
+// The rest of a configuration, in the foreground and with all files in its own folder.
+const SURROUNDINGS = `
+daemon off;
+master_process off;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr warn;
+events { worker_connections 256; }
+http {
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    include nginx.conf;
 }
+`;
 
-// Waits until nginx responds, since nginx prints nothing when it is ready.
-async function answers(server, port) {
-  let ended = false;
-  server.ended.then(() => { ended = true; });
-  await eventually(PATIENCE, async () => {
-    if (ended) throw new Error(`nginx ended:\n${server.tail()}`);
-    const answer = await fetch(`http://127.0.0.1:${port}/settings`).catch(() => null);
-    if (!answer) throw new Broken(`nginx does not answer:\n${server.tail()}`);
-    await answer.arrayBuffer();
-  });
-}
+const NGINX = {
+  name: 'nginx',
+  file: 'nginx.conf',
+  log: 'access.log',
+  // This nginx takes HTTP/2 without TLS only at a port of its own.
+  http2Port: true,
+  values: ({ own, port, http2Port, service }) => ({
+    'listen 8080;': `listen 127.0.0.1:${port};\n    listen 127.0.0.1:${http2Port} http2;`,
+    '127.0.0.1:3000': service,
+    '/var/log/nginx/access.log': `${own}/access.log`,
+  }),
+  args: ({ own }, write) => {
+    write('main.conf', SURROUNDINGS);
+    return ['-p', own, '-c', 'main.conf', '-e', 'stderr'];
+  },
+  read: (line) => {
+    const [, request, status, id] = /"(.*)" (\d+) transaction_id=(\S+)$/.exec(line) ?? [];
+    return id && { request, status: Number(status), id };
+  },
+};
 
-class Nginx {
-  constructor(url, log, server) {
-    Object.assign(this, { url, log, server });
-  }
-
-  // The log line of the one request with an ID: the start of the request, and the ID that nginx passed on
-  // to the storefront. nginx writes the line after the response, so this waits for the line.
-  async logged(id) {
-    return eventually(PATIENCE, async () => {
-      const lines = readFileSync(this.log, 'utf8').split('\n');
-      const found = lines.filter((line) => line.endsWith(`transaction_id=${id}`));
-      const last = lines.filter(Boolean).at(-1);
-      if (found.length !== 1) {
-        throw new Broken(
-          `nginx's log: expected one line with transaction_id=${id}, and there are `
-            + `${found.length}; the last line is ${JSON.stringify(last)}`,
-        );
-      }
-      const [, request, passedOn] = /^(.*) passed_on=(\S*) /.exec(found[0]);
-      return { request, passedOn };
-    });
-  }
-
-  stop() {
-    return this.server.stop();
-  }
-}
+export const startNginx = (folder, service) => startProxy(folder, service, NGINX);

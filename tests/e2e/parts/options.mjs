@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-const HELP = `Runs the demo with a real tracker, nginx, Node.js services and Chromium, and checks from the
+const HELP = `Runs the demo with a real tracker, proxies, Node.js services and Chromium, and checks from the
 outside that one transaction ID goes through all of them.
 
     tests/e2e/run [OPTIONS]

@@ -34,8 +34,8 @@ export class Stage {
     return this.closing(await startNode(name, this.e2e, { ...this.#own(), next, page }));
   }
 
-  async link(name, program, { next, trust }) {
-    return this.closing(await startLink(name, program, { ...this.#own(), next, trust }));
+  async link(name, program, { next, trust, header }) {
+    return this.closing(await startLink(name, program, { ...this.#own(), next, trust, header }));
   }
 
   async relay() {

@@ -103,15 +103,23 @@ class Project {
 
   // Waits until `services`, and no other, have reported under an ID. Returns the events.
   async story(id, services) {
+    const [events] = await this.stories([id], services);
+    return events;
+  }
+
+  // The same for several IDs, with fewer questions to the tracker.
+  stories(ids, services) {
     return eventually(PATIENCE, async () => {
       const events = await this.events();
-      const found = events.filter((event) => event.id === id);
-      same(
-        `the services with events under ${id}${elsewhere(events)}`,
-        servicesOf(found),
-        [...services].sort(),
-      );
-      return found;
+      return ids.map((id) => {
+        const found = events.filter((event) => event.id === id);
+        same(
+          `the services with events under ${id}${elsewhere(events)}`,
+          servicesOf(found),
+          [...services].sort(),
+        );
+        return found;
+      });
     });
   }
 

@@ -1,5 +1,6 @@
 //! A service of ours in a chain with others: both layers, and no performance monitoring. It passes each
-//! request on to the service that `$NEXT` names by its origin, and reports each one that fails there.
+//! request on to the service that `$NEXT` names by its origin, and reports each one that fails there. Both
+//! layers use the header that `$HEADER` names.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use reqwest::{Client, Url};
 use sentry::{ClientOptions, Hub, protocol::Context};
@@ -35,8 +36,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 async fn serve() -> Result<(), Box<dyn Error>> {
     let next = env::var("NEXT")?.parse::<Url>()?;
+    let header = env::var("HEADER")?.parse::<HeaderName>()?;
     let hosts = AllowedHosts::only([next.origin().ascii_serialization()])?;
     let layer = InjectTransactionIdLayer::new(hosts)
+        .header_name(header.clone())
         .capture_failures(Failures::new())
         .propagate_trace(true);
     let client = ServiceBuilder::new().layer(layer).service(Client::new());
@@ -48,7 +51,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .fallback(pass_on)
         .with_state(Arc::new(Link { client, next }))
-        .layer(BindTransactionIdLayer::new().hub(Hub::main()).trust(trust));
+        .layer(BindTransactionIdLayer::new().header_name(header).hub(Hub::main()).trust(trust));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app).await?;
