@@ -10,7 +10,9 @@
 //! | [`sentry`] | hubs, which telemetry has the ID, reports, traces, shutdown |
 //! | [`logs`] | the ID on log lines, sentry-tracing, the crate's own lines |
 //! | [`testing`] | a test that your events have the ID |
-//! | [`other_languages`] | a page, nginx, Node.js, Python |
+//! | [`proxies`] | nginx, HAProxy, Caddy: the ID in their logs and on their error pages |
+//! | [`envoy`] | the same with Envoy, beside its `x-request-id` or with it |
+//! | [`other_languages`] | a page, Node.js, Python |
 //! | [`troubleshooting`] | compile errors, missing tags, two versions of sentry |
 //! | [`migrating`] | from sentry-tower, tower-http, asgi-correlation-id, django-guid |
 //! | [`how_it_works`] | the scope, the hub, the record, the end of a thread |
@@ -26,6 +28,7 @@ macro_rules! links {
 [messages]: crate::guide::messages
 [migrating]: crate::guide::migrating
 [other-languages]: crate::guide::other_languages
+[proxies]: crate::guide::proxies
 [sentry-page]: crate::guide::sentry
 [servers]: crate::guide::servers
 [sockets]: crate::guide::sockets
@@ -66,6 +69,14 @@ pub mod logs {}
 #[doc = links!()]
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+
+#[doc = links!()]
+#[doc = include_str!("proxies.md")]
+pub mod proxies {}
+
+#[doc = links!()]
+#[doc = include_str!("envoy.md")]
+pub mod envoy {}
 
 #[doc = links!()]
 #[doc = include_str!("other_languages.md")]

@@ -158,6 +158,21 @@ fn each_page_of_the_guide_is_compiled_and_short() {
 }
 
 #[test]
+fn the_guide_shows_the_configurations_of_proxies_that_the_run_tests() {
+    let shown = ["src/guide/proxies.md", "src/guide/envoy.md"].map(read);
+    let mut shown: Vec<_> =
+        shown.iter().flat_map(|page| blocks(page)).map(|(_, lines)| lines.join("\n")).collect();
+    let files = fs::read_dir(root().join("tests/e2e/proxies")).unwrap();
+    let mut tested: Vec<_> = files
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap().trim_end().to_owned())
+        .collect();
+    assert_eq!(tested.len(), 5);
+    shown.sort();
+    tested.sort();
+    assert_eq!(shown, tested);
+}
+
+#[test]
 fn links_between_documents_lead_to_files() {
     let others =
         ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benches/README.md"];
