@@ -24,6 +24,7 @@ macro_rules! links {
     () => {
         "\
 [clients]: crate::guide::clients
+[envoy]: crate::guide::envoy
 [logs]: crate::guide::logs
 [messages]: crate::guide::messages
 [migrating]: crate::guide::migrating
