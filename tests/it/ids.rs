@@ -11,6 +11,7 @@ use tower_transaction_id::{
 };
 use uuid::Uuid;
 
+use crate::claims::is_valid;
 use crate::support::{capture, echo, get_with_ids, serve, story};
 
 /// Captures an event, and responds with the header lines of the request.
@@ -20,84 +21,76 @@ async fn handler(headers: HeaderMap) -> String {
     lines.map(|line| line.to_str().unwrap()).collect::<Vec<_>>().join("|")
 }
 
+/// A case of `tests/conformance/cases.json`, which other servers are measured by as well.
+struct Case {
+    name: String,
+    lines: Vec<Vec<u8>>,
+    expect: String,
+}
+
+fn cases() -> Vec<Case> {
+    // In the file, each character is a byte.
+    let bytes = |text: &str| -> Vec<u8> {
+        text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
+    };
+    let line = |line: &serde_json::Value| match line.as_str() {
+        Some(text) => bytes(text),
+        None => {
+            let times = line["times"].as_u64().unwrap().try_into().unwrap();
+            bytes(line["repeat"].as_str().unwrap()).repeat(times)
+        }
+    };
+    let all: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("../conformance/cases.json")).unwrap();
+    all.iter()
+        .map(|case| Case {
+            name: case["name"].as_str().unwrap().to_owned(),
+            lines: case["lines"].as_array().unwrap().iter().map(line).collect(),
+            expect: case["expect"].as_str().unwrap().to_owned(),
+        })
+        .collect()
+}
+
 #[test]
 fn an_incoming_value_is_kept_byte_for_byte_or_replaced() {
-    let long = "a".repeat(200);
-    let too_long = "a".repeat(201);
-    let huge = "a".repeat(60 * 1024);
-    // The lines of the header, and the value that is kept.
-    let table: &[(&[&[u8]], Option<&str>)] = &[
-        (&[], None),
-        (&[b""], None),
-        (&[b"   "], None),
-        (&[b"7e57d004-2b97-4e7a-b45f-5387367791cd"], Some("7e57d004-2b97-4e7a-b45f-5387367791cd")),
-        (&[b"7E57D004-2B97-4E7A-B45F-5387367791CD"], Some("7E57D004-2B97-4E7A-B45F-5387367791CD")),
-        (&[b"7e57d0042b974e7ab45f5387367791cd"], Some("7e57d0042b974e7ab45f5387367791cd")),
-        (&[b"7E57D0042B974E7AB45F5387367791CD"], Some("7E57D0042B974E7AB45F5387367791CD")),
-        (
-            &[b"urn:uuid:7e57d004-2b97-4e7a-b45f-5387367791cd"],
-            Some("urn:uuid:7e57d004-2b97-4e7a-b45f-5387367791cd"),
-        ),
-        (&[b"{7e57d004-2b97-4e7a-b45f-5387367791cd}"], None),
-        (&[b"01ARZ3NDEKTSV4RRFFQ69G5FAV"], Some("01ARZ3NDEKTSV4RRFFQ69G5FAV")),
-        (&[b"k3j9x0q2z"], Some("k3j9x0q2z")),
-        (
-            &[b"Root=1-67891233-abcdef012345678912345678"],
-            Some("Root=1-67891233-abcdef012345678912345678"),
-        ),
-        (&[b"abcxyz@ABCXYZ-0123456789"], Some("abcxyz@ABCXYZ-0123456789")),
-        (&[b"kZ0T-9dA~_x/y+w=="], Some("kZ0T-9dA~_x/y+w==")),
-        (&[long.as_bytes()], Some(&long)),
-        (&[too_long.as_bytes()], None),
-        (&[huge.as_bytes()], None),
-        (&[b"two words"], None),
-        (&[b"a\tb"], None),
-        (&[b"a1,b2"], None),
-        (&[b"twice", b"twice"], Some("twice")),
-        (&[b"one", b"another"], None),
-        (&[b"caf\xe9"], None),
-        (&["caf\u{e9}".as_bytes()], None),
-        (&[b"\"quoted\""], None),
-        (&[b"it's"], None),
-        (&[b"<script>alert(1)</script>"], None),
-        (&[b"a%0d%0aset-cookie:x"], None),
-        (&[b"${jndi:ldap://evil.test/x}"], None),
-        (&[b";;;"], None),
-        (&[b"../../etc/passwd"], None),
-        (&[b"https://a.test/x"], None),
-        (&[b"--------------------"], None),
-        (&[b"undefined"], None),
-        (&[b"NULL"], None),
-        (&[b"NaN"], None),
-        (&[b"None"], None),
-        (&[b"nil"], None),
-        (&[b"nilly"], Some("nilly")),
-        (&[b"00000000-0000-0000-0000-000000000000"], None),
-        (&[b"0"], None),
-        (&[b"1"], Some("1")),
-    ];
     story(|sentry| async move {
         let app = Router::new().route("/", get(handler)).layer(BindTransactionIdLayer::new());
         let address = serve(app).await;
         let mut generated = HashSet::new();
-        for (lines, kept) in table {
-            let shown: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
-            let response = get_with_ids(address, lines).await;
-            assert!(response.starts_with("HTTP/1.1 200"), "{shown:?} was answered {response}");
+        for Case { name, lines, expect } in cases() {
+            let lines: Vec<_> = lines.iter().map(Vec::as_slice).collect();
+            let response = get_with_ids(address, &lines).await;
+            if expect == "never" && response.starts_with("HTTP/1.1 400") {
+                // hyper refused the bytes, before any layer.
+                continue;
+            }
+            assert!(response.starts_with("HTTP/1.1 200"), "{name} was answered {response}");
             let id = echo(&response);
-            if let Some(kept) = kept {
-                assert_eq!(id, *kept, "of {shown:?}");
+            if expect == "kept" {
+                assert_eq!(id.as_bytes(), lines[0].trim_ascii(), "{name}");
             } else {
-                assert_eq!(id.len(), 32, "{shown:?} became {id}");
+                assert_eq!(id.len(), 32, "{name} became {id}");
                 assert!(id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{id}");
                 assert!(generated.insert(id.to_owned()), "{id} was generated twice");
             }
             let seen = response.split("\r\n\r\n").nth(1).unwrap();
-            assert!(seen.contains(id), "the handler of {shown:?} saw {seen}");
-            assert!(!seen.contains('|'), "the handler of {shown:?} saw more than one line: {seen}");
+            assert!(seen.contains(id), "the handler saw {seen}: {name}");
+            assert!(!seen.contains('|'), "the handler saw more than one line, {seen}: {name}");
             assert_eq!(sentry.take(), [("handled".to_owned(), Some(id.to_owned()))]);
         }
     });
+}
+
+#[test]
+fn the_cases_agree_with_the_rules_as_the_claims_write_them() {
+    let (mut kept, mut refused) = (0, 0);
+    for Case { name, lines, expect } in cases() {
+        let [line] = &lines[..] else { continue };
+        let is_valid = is_valid(line.trim_ascii());
+        assert_eq!(is_valid, expect == "kept", "{name}");
+        if is_valid { kept += 1 } else { refused += 1 }
+    }
+    assert!(kept >= 40 && refused >= 80, "the file has cases of both kinds: {kept}, {refused}");
 }
 
 #[test]
