@@ -12,6 +12,7 @@
 //! | [`testing`] | a test that your events have the ID |
 //! | [`proxies`] | nginx, HAProxy, Caddy: the ID in their logs and on their error pages |
 //! | [`envoy`] | the same with Envoy, beside its `x-request-id` or with it |
+//! | [`conformance`] | a suite of cases for any server, and a table of this crate and its peers |
 //! | [`other_languages`] | a page, Node.js, Python |
 //! | [`troubleshooting`] | compile errors, missing tags, two versions of sentry |
 //! | [`migrating`] | from sentry-tower, tower-http, asgi-correlation-id, django-guid |
@@ -78,6 +79,10 @@ pub mod proxies {}
 #[doc = links!()]
 #[doc = include_str!("envoy.md")]
 pub mod envoy {}
+
+#[doc = links!()]
+#[doc = include_str!("conformance.md")]
+pub mod conformance {}
 
 #[doc = links!()]
 #[doc = include_str!("other_languages.md")]

@@ -14,6 +14,7 @@ import { Tracker } from './parts/tracker.mjs';
 import * as caddy from './stories/caddy.mjs';
 import * as chain from './stories/chain.mjs';
 import * as closedTab from './stories/closed-tab.mjs';
+import * as conformance from './stories/conformance.mjs';
 import * as delivery from './stories/delivery.mjs';
 import * as envoy from './stories/envoy.mjs';
 import * as haproxy from './stories/haproxy.mjs';
@@ -33,7 +34,7 @@ import * as traces from './stories/traces.mjs';
 
 // In the order in which they run. The normaliser comes last: it reads the events of the others.
 const STORIES = {
-  page, pictures, delivery, nginx, haproxy, caddy, envoy, node, chain, traces, origins, overlap, hostile, outage, panic,
+  page, pictures, delivery, nginx, haproxy, caddy, envoy, conformance, node, chain, traces, origins, overlap, hostile, outage, panic,
   'closed-tab': closedTab, nats, redis, normaliser,
 };
 const LONGEST_STORY = 600;
