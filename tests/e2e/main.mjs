@@ -11,6 +11,7 @@ import { isStopping, leftBehind, stopAll } from './parts/processes.mjs';
 import { Stage } from './parts/stage.mjs';
 import { table } from './parts/table.mjs';
 import { Tracker } from './parts/tracker.mjs';
+import * as attributes from './stories/attributes.mjs';
 import * as caddy from './stories/caddy.mjs';
 import * as chain from './stories/chain.mjs';
 import * as closedTab from './stories/closed-tab.mjs';
@@ -37,7 +38,7 @@ import * as traces from './stories/traces.mjs';
 const STORIES = {
   page, pictures, delivery, nginx, haproxy, caddy, envoy, conformance, node, chain, traces,
   origins, overlap, hostile, outage, panic, 'closed-tab': closedTab, nats, redis, problem,
-  normaliser,
+  attributes, normaliser,
 };
 const LONGEST_STORY = 600;
 

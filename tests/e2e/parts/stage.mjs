@@ -30,8 +30,9 @@ export class Stage {
     return this.closing(await openKitchen(this.#log('kitchen'), this.demo, this.#own()));
   }
 
-  async node(name, { next, page } = {}) {
-    return this.closing(await startNode(name, this.e2e, { ...this.#own(), next, page }));
+  // env: more variables.
+  async node(name, { dsn = this.project.dsn(), next, page, env } = {}) {
+    return this.closing(await startNode(name, this.e2e, { ...this.#own(dsn), next, page, env }));
   }
 
   async link(name, program, { next, trust, header }) {

@@ -9,13 +9,14 @@
 import * as Sentry from '@sentry/node';
 import express from 'express';
 
-const { NEXT: next, PAGE: page, SENTRY_DSN: dsn } = process.env;
+const { NEXT: next, PAGE: page, SENTRY_DSN: dsn, TRACES_RATE: rate = '' } = process.env;
 const app = express();
 
 if (page) {
   // The page continues the trace of the request for it.
   app.get('/', (_request, response) => {
     response.send(`<!doctype html><title>Shop</title><meta name="dsn" content="${dsn}">
+      <meta name="rate" content="${rate}">
       ${Sentry.getTraceMetaTags()}<script type="module" src="/page.js"></script>`);
   });
   app.get('/page.js', (_request, response) => response.sendFile(page, { dotfiles: 'allow' }));
@@ -24,7 +25,9 @@ if (page) {
 app.use((request, response, proceed) => {
   // The service that issues the request generates the ID.
   const id = request.header('X-Transaction-ID') ?? Math.random().toString(36).slice(2, 11);
+  // Events have tags. Logs and streamed spans have attributes only.
   Sentry.setTag('transaction_id', id);
+  Sentry.setAttributes({ transaction_id: id });
   response.locals.id = id;
   proceed();
 });
@@ -32,8 +35,10 @@ app.use((request, response, proceed) => {
 app.post(/.*/, express.json(), async (request, response) => {
   const { id } = response.locals;
   const { dog } = request.body;
+  Sentry.logger.info(`an order: ${dog}`);
   if (!next) {
-    if (dog === 'artisanal') throw new Error('the mustard is used up');
+    const isThere = Sentry.startSpan({ name: 'look for mustard' }, () => dog !== 'artisanal');
+    if (!isThere) throw new Error('the mustard is used up');
     response.json({ id });
     return;
   }
