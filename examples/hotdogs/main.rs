@@ -28,7 +28,8 @@
 //! - `grill.rs`: an answer that streams, a performance transaction that ends with the last line of the
 //!   answer, and the event of a customer who leaves
 //! - `telemetry.rs`: the set-up of Sentry, and the choice between a breadcrumb and a log
-//! - `web/shop.js`: the page, which generates the ID and begins the trace
+//! - `web/shop.js`: the page, which generates the ID and begins the trace; `web/ids.js`: the ID of the page load,
+//!   under which errors of the page and the first order stand
 //! - `collector.rs`: a stand-in for Sentry, so that the shop needs nothing but cargo; if `SENTRY_DSN`
 //!   is set, the events go to that tracker instead
 //!

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,6 +24,11 @@ use tower_transaction_id::{
 use crate::menu::Dog;
 use crate::queue::{Message, NotSent, Sender};
 use crate::{assets, grill, telemetry, tunnel};
+
+/// The headers of Sentry's traces.
+const TRACE: [&str; 2] = ["sentry-trace", "baggage"];
+
+static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The rest of the shop, as the storefront knows it.
 #[derive(Debug)]
@@ -77,7 +82,9 @@ impl Storefront {
         let cors = self.surroundings.cors.clone().map(cors);
         let shop = Arc::new(self);
         let files = Router::new()
-            .route("/", get(async || assets::html(assets::SHOP_PAGE)))
+            .route("/", get(page))
+            .route("/early.js", get(async || assets::script(assets::EARLY_SCRIPT)))
+            .route("/ids.js", get(async || assets::script(assets::IDS_SCRIPT)))
             .route("/shop.js", get(async || assets::script(assets::SHOP_SCRIPT)))
             .route("/copy.js", get(async || assets::script(assets::COPY_SCRIPT)))
             .route("/icon.svg", get(async || assets::icon()))
@@ -155,6 +162,8 @@ fn server() -> BindTransactionIdLayer {
     BindTransactionIdLayer::new()
         .hub(Hub::main())
         .capture_failures(Failures::new())
+        // The page reads its own ID, for errors while it loads and for the first order.
+        .server_timing(true)
         .make_span_with(telemetry::request_span)
 }
 
@@ -162,7 +171,7 @@ fn server() -> BindTransactionIdLayer {
 /// the page otherwise.
 fn cors(origin: HeaderValue) -> CorsLayer {
     // Sentry's SDK sends these headers if the page traces its requests.
-    let trace = ["sentry-trace", "baggage"].map(HeaderName::from_static);
+    let trace = TRACE.map(HeaderName::from_static);
     CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST])
@@ -183,6 +192,26 @@ pub(crate) struct NotServed {
     /// For the visitor.
     why: &'static str,
     pub(crate) kitchen_id: Option<String>,
+}
+
+/// Serves the page, and writes its trace beside the ID into `Server-Timing`, the only header of a page that its
+/// scripts can read. The first order of a visit has the ID of the page load, and continues this trace.
+async fn page() -> Response {
+    tracing::info!("the page was loaded");
+    let mut response = assets::html(assets::SHOP_PAGE);
+    let headers = response.headers_mut();
+    // A page out of a cache would have the ID of another page load.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let trace = OutboundContext::new().with_trace();
+    for (name, value) in trace.pairs().filter(|(name, _)| TRACE.contains(name)) {
+        // The trace of a caller is in here, too. A value that would end the quotes is left out.
+        if !value.contains(['"', '\\'])
+            && let Ok(metric) = HeaderValue::try_from(format!("{name};desc=\"{value}\""))
+        {
+            headers.append(&SERVER_TIMING, metric);
+        }
+    }
+    response
 }
 
 async fn order(State(shop): State<Arc<Storefront>>, Json(order): Json<Value>) -> Response {

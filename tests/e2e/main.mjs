@@ -27,6 +27,7 @@ import * as normaliser from './stories/normaliser.mjs';
 import * as origins from './stories/origins.mjs';
 import * as outage from './stories/outage.mjs';
 import * as overlap from './stories/overlap.mjs';
+import * as pageLoad from './stories/page-load.mjs';
 import * as page from './stories/page.mjs';
 import * as panic from './stories/panic.mjs';
 import * as pictures from './stories/pictures.mjs';
@@ -38,7 +39,7 @@ import * as traces from './stories/traces.mjs';
 const STORIES = {
   page, pictures, delivery, nginx, haproxy, caddy, envoy, conformance, node, chain, traces,
   origins, overlap, hostile, outage, panic, 'closed-tab': closedTab, nats, redis, problem,
-  attributes, normaliser,
+  attributes, 'page-load': pageLoad, normaliser,
 };
 const LONGEST_STORY = 600;
 

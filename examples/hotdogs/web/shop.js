@@ -1,6 +1,7 @@
 // The front end of Sentry's guide: generates a transaction ID for each order, sends the ID with the
 // order, and reports a failed order under its ID. The page also begins the trace of each order.
 import { copyButton, element } from '/copy.js';
+import { idOfNextOrder, pageId, pageTrace, reportUnderPageLoad, withId } from '/ids.js';
 
 const HEADER = 'X-Transaction-ID';
 const TAG = 'transaction_id';
@@ -20,7 +21,7 @@ class OrderFailed extends Error {
 }
 
 async function order(dog, name) {
-  const id = crypto.randomUUID().replaceAll('-', '');
+  const id = idOfNextOrder();
   const leave = new AbortController();
   const card = showPending(name, id);
   const trace = await beginTrace(dog, id);
@@ -81,7 +82,7 @@ async function lastLine(response, show) {
 async function report(error, id, { span }) {
   const Sentry = await sentry;
   if (!Sentry) return false;
-  const capture = () => Sentry.captureException(error, { tags: { [TAG]: id } });
+  const capture = () => withId(Sentry, id, () => Sentry.captureException(error));
   if (span) Sentry.withActiveSpan(span, capture);
   else capture();
   return Sentry.flush(5000);
@@ -90,14 +91,13 @@ async function report(error, id, { span }) {
 // Begins a trace that the storefront and the kitchen continue. The SDK gives a page one trace for the
 // whole visit, but an order is a story of its own. `order` ends the span with the answer; a streamed
 // answer ends with its last line. Without the SDK, and before the SDK is loaded, the order goes out
-// untraced.
+// untraced. The first order goes on with the trace of the page load, since it has the same story.
 async function beginTrace(dog, id) {
+  const isFirst = id === pageId;
   const Sentry = await Promise.race([sentry, null]);
-  if (!Sentry) return {};
-  const span = Sentry.withScope((scope) => {
-    scope.setTag(TAG, id);
-    return Sentry.startNewTrace(() => Sentry.startInactiveSpan({ name: `order ${dog}`, op: 'ui.action' }));
-  });
+  if (!Sentry) return { headers: isFirst ? pageTrace : {} };
+  const start = () => Sentry.startInactiveSpan({ name: `order ${dog}`, op: 'ui.action' });
+  const span = withId(Sentry, id, () => (isFirst ? start() : Sentry.startNewTrace(start)));
   return { span, headers: Sentry.getTraceData({ span }) };
 }
 
@@ -126,6 +126,7 @@ async function loadSentry({ dsn, sdk }) {
     beforeSend: keepToOrder,
     beforeSendTransaction: keepToOrder,
   });
+  reportUnderPageLoad(window.Sentry);
   return window.Sentry;
 }
 

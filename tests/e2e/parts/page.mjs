@@ -5,10 +5,14 @@ import { eventually, matches, same } from './check.mjs';
 export async function visit(browser, url, options) {
   const visitor = await browser.page(options);
   await visitor.page.goto(url);
-  const sdk = visitor.page.locator('footer#sdk');
+  await withSdk(visitor.page);
+  return visitor;
+}
+
+export async function withSdk(page) {
+  const sdk = page.locator('footer#sdk');
   await sdk.filter({ hasText: /SDK/ }).filter({ hasNotText: 'Loading' }).waitFor();
   matches('what the page says about its SDK', await sdk.textContent(), /built here/);
-  return visitor;
 }
 
 export async function choose(page, dog) {
