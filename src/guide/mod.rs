@@ -10,10 +10,11 @@
 //! | [`sentry`] | hubs, which telemetry has the ID, reports, traces, shutdown |
 //! | [`logs`] | the ID on log lines, sentry-tracing, the crate's own lines |
 //! | [`testing`] | a test that your events have the ID |
+//! | [`pages`] | a page in a browser: the IDs of its requests, of its errors and of itself |
 //! | [`proxies`] | nginx, HAProxy, Caddy: the ID in their logs and on their error pages |
 //! | [`envoy`] | the same with Envoy, beside its `x-request-id` or with it |
 //! | [`conformance`] | a suite of cases for any server, and a table of this crate and its peers |
-//! | [`other_languages`] | a page, Node.js, Python |
+//! | [`other_languages`] | Node.js, Python |
 //! | [`troubleshooting`] | compile errors, missing tags, two versions of sentry |
 //! | [`migrating`] | from sentry-tower, tower-http, asgi-correlation-id, django-guid |
 //! | [`how_it_works`] | the scope, the hub, the record, the end of a thread |
@@ -30,6 +31,7 @@ macro_rules! links {
 [messages]: crate::guide::messages
 [migrating]: crate::guide::migrating
 [other-languages]: crate::guide::other_languages
+[pages]: crate::guide::pages
 [proxies]: crate::guide::proxies
 [sentry-page]: crate::guide::sentry
 [servers]: crate::guide::servers
@@ -71,6 +73,10 @@ pub mod logs {}
 #[doc = links!()]
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+
+#[doc = links!()]
+#[doc = include_str!("pages.md")]
+pub mod pages {}
 
 #[doc = links!()]
 #[doc = include_str!("proxies.md")]
