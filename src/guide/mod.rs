@@ -30,7 +30,6 @@ macro_rules! links {
 [logs]: crate::guide::logs
 [messages]: crate::guide::messages
 [migrating]: crate::guide::migrating
-[other-languages]: crate::guide::other_languages
 [pages]: crate::guide::pages
 [proxies]: crate::guide::proxies
 [sentry-page]: crate::guide::sentry
