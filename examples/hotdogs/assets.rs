@@ -9,6 +9,7 @@ pub(crate) const STORIES_PAGE: &str = include_str!("web/stories.html");
 pub(crate) const STORIES_SCRIPT: &str = include_str!("web/stories.js");
 pub(crate) const EARLY_SCRIPT: &str = include_str!("web/early.js");
 pub(crate) const IDS_SCRIPT: &str = include_str!("web/ids.js");
+pub(crate) const SEARCH_SCRIPT: &str = include_str!("web/search.js");
 pub(crate) const COPY_SCRIPT: &str = include_str!("web/copy.js");
 pub(crate) const ICON: &str = include_str!("web/icon.svg");
 pub(crate) const STYLE: &str = include_str!("web/style.css");

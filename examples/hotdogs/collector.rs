@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_ENCODING;
@@ -12,6 +11,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt};
 
@@ -20,13 +21,17 @@ use crate::{assets, envelope};
 
 const LARGEST_ENVELOPE: usize = 1024 * 1024;
 
-pub(crate) fn router(stories: Arc<Stories>) -> Router {
+/// `shop` is the address of the shop's page, to which the page of stories leads back.
+pub(crate) fn router(stories: Arc<Stories>, shop: &str) -> Router {
+    let settings = Json(json!({ "shop": shop }));
     Router::new()
         .route("/api/{project}/envelope/", post(take))
         .layer(DefaultBodyLimit::max(LARGEST_ENVELOPE))
         .route("/live", get(live))
         .route("/", get(async || assets::html(assets::STORIES_PAGE)))
         .route("/stories.js", get(async || assets::script(assets::STORIES_SCRIPT)))
+        .route("/search.js", get(async || assets::script(assets::SEARCH_SCRIPT)))
+        .route("/settings", get(async move || settings.clone()))
         .route("/copy.js", get(async || assets::script(assets::COPY_SCRIPT)))
         .route("/icon.svg", get(async || assets::icon()))
         .route("/style.css", get(async || assets::style()))
@@ -43,7 +48,7 @@ async fn take(State(stories): State<Arc<Stories>>, headers: HeaderMap, body: Byt
     for (id, entry) in envelope::entries(&body) {
         stories.add(id, entry);
     }
-    axum::Json(serde_json::json!({})).into_response()
+    Json(json!({})).into_response()
 }
 
 /// Sends every story until now, and then each story that changes. A page that falls behind loses its

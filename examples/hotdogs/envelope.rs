@@ -11,7 +11,8 @@ use sentry::protocol::Breadcrumb;
 use serde_json::{Value, json};
 use tower_transaction_id::TransactionId;
 
-use crate::story::{BROWSER, Crumb, Entry};
+use crate::maker;
+use crate::story::{BROWSER, Crumb, Entry, Measured};
 
 /// Sentry's own limits are wider. These limits keep the page of stories readable.
 const LONGEST_TEXT: usize = 300;
@@ -85,8 +86,8 @@ fn of_event(event: &Value) -> Entry {
     let message = || messages.iter().find_map(|message| message.as_str()).map(text);
     let title = errors.next().or_else(message);
     let causes = errors.take(CAUSES).collect();
-    let crumbs = values(&event["breadcrumbs"]).map(crumb).filter(|crumb| !crumb.text.is_empty());
-    let crumbs: Vec<_> = crumbs.collect();
+    let crumbs = values(&event["breadcrumbs"]).map(|step| crumb(step, event));
+    let crumbs: Vec<_> = crumbs.filter(|crumb| !crumb.text.is_empty()).collect();
     Entry {
         service: text(service),
         kind: "event",
@@ -98,7 +99,8 @@ fn of_event(event: &Value) -> Entry {
         note: generated(&event["contexts"][TransactionId::TAG]),
         breadcrumbs: crumbs[crumbs.len().saturating_sub(BREADCRUMBS)..].to_vec(),
         trace: trace_id(&event["contexts"]["trace"]["trace_id"]),
-        end: None,
+        measured: None,
+        made_by: maker::of_event(event, exceptions.last().copied()),
     }
 }
 
@@ -121,27 +123,28 @@ fn generated(origin: &Value) -> Option<String> {
     })
 }
 
-/// Turns a Sentry transaction, which measures a request or a message, into an entry. The entry stands
-/// where the request began, and ends with the last byte of the answer. The messages that were sent
-/// meanwhile are entries, too.
+/// Turns a Sentry transaction, which measures a request or a message, into an entry. The entry begins
+/// with the request, and ends with the last byte of the answer. The messages that were sent meanwhile
+/// are entries, too.
 fn of_transaction(transaction: &Value) -> Vec<(TransactionId, Entry)> {
     let id = transaction["tags"][TransactionId::TAG].as_str().and_then(|id| id.parse().ok());
     let Some(id): Option<TransactionId> = id else { return Vec::new() };
     let service = text(transaction["server_name"].as_str().unwrap_or(BROWSER));
     let name = plain(&transaction["transaction"]);
     let context = &transaction["contexts"]["trace"];
-    let whole = measured("trace", &service, &name, transaction, context);
+    let maker = maker::of_transaction(transaction);
+    let whole = measured(("trace", maker), &service, &name, transaction, context);
     let sent = list(&transaction["spans"]).filter(|span| span["op"] == "queue.publish");
     let sent = sent.map(|span| {
         let name = plain(&span["description"]);
-        measured("span", &service, &name, span, span)
+        measured(("span", maker::of_sending(span)), &service, &name, span, span)
     });
     std::iter::once(whole).chain(sent).map(|entry| (id.clone(), entry)).collect()
 }
 
 /// Makes the entry of a time that a service measured, with the outcome and the duration.
 fn measured(
-    kind: &'static str,
+    (kind, made_by): (&'static str, &'static str),
     service: &str,
     name: &str,
     times: &Value,
@@ -149,8 +152,8 @@ fn measured(
 ) -> Entry {
     let [start, end] = ["start_timestamp", "timestamp"].map(|key| time(&times[key]));
     let took = end.duration_since(start).unwrap_or_default().as_millis();
-    let outcomes = [&context["data"]["http.response.status_code"], &context["status"]];
-    let outcome = outcomes.into_iter().map(plain).find(|outcome| !outcome.is_empty());
+    let [status, word] = [&context["data"]["http.response.status_code"], &context["status"]];
+    let outcome = [status, word].into_iter().map(plain).find(|outcome| !outcome.is_empty());
     // The name of a request has a method and a path. The name of a queue says less without the operation.
     let op = context["op"].as_str().filter(|op| op.starts_with("queue."));
     let name = op.map_or_else(|| name.to_owned(), |op| format!("{op} {name}"));
@@ -169,7 +172,31 @@ fn measured(
         note: None,
         breadcrumbs: Vec::new(),
         trace: trace_id(&context["trace_id"]),
-        end: Some(end),
+        measured: Some(Measured {
+            subject: text(&name),
+            end,
+            has_failed: has_failed(status, word),
+        }),
+        made_by,
+    }
+}
+
+/// Whether a status of HTTP or, without one, Sentry's word for an outcome counts as a failure of the
+/// service. The words are those for a status of 500 or more.
+fn has_failed(status: &Value, word: &Value) -> bool {
+    let status = status.as_u64().or_else(|| status.as_str()?.parse().ok());
+    match (status, word.as_str()) {
+        (Some(status), _) => status >= 500,
+        (None, Some(word)) => matches!(
+            word,
+            "internal_error"
+                | "unknown_error"
+                | "unimplemented"
+                | "unavailable"
+                | "deadline_exceeded"
+                | "data_loss"
+        ),
+        (None, None) => false,
     }
 }
 
@@ -180,7 +207,7 @@ fn trace_id(value: &Value) -> Option<String> {
     is_id.then(|| id.to_ascii_lowercase())
 }
 
-fn crumb(crumb: &Value) -> Crumb {
+fn crumb(crumb: &Value, event: &Value) -> Crumb {
     let data = |key: &str| plain(&crumb["data"][key]);
     let message = match crumb["message"].as_str() {
         Some(message) => text(message),
@@ -193,6 +220,7 @@ fn crumb(crumb: &Value) -> Crumb {
         level: level(&crumb["level"], Level::Info),
         category: text(category.iter().find_map(|name| name.as_str()).unwrap_or("breadcrumb")),
         text: message,
+        made_by: maker::of_crumb(crumb, event),
     }
 }
 
@@ -227,7 +255,8 @@ fn line(
         note: None,
         breadcrumbs: Vec::new(),
         trace: trace_id(&item["trace_id"]),
-        end: None,
+        measured: None,
+        made_by: maker::of_line(item),
     };
     Some((id, entry))
 }

@@ -44,6 +44,8 @@ mod envelope;
 mod first_order;
 mod grill;
 mod kitchen;
+mod line;
+mod maker;
 mod menu;
 mod options;
 mod queue;

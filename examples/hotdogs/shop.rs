@@ -61,7 +61,8 @@ impl Shop {
         let mut stories = None;
         if let Some((listener, kept)) = self.collector {
             stories_url = Some(format!("http://{}/", address(&listener)?));
-            serve(listener, collector::router(Arc::clone(&kept)))?;
+            let shop = format!("http://{}/", address(&self.listener)?);
+            serve(listener, collector::router(Arc::clone(&kept), &shop))?;
             stories = Some(kept);
         }
         let kitchen = Kitchen::open(options.kitchen.clone(), &self.dsn).await?;

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use sentry::Level;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tower_transaction_id::TransactionId;
+
+use crate::line::Line;
 
 /// Anybody may post to the collector, so its memory is bounded in every direction. `envelope.rs` bounds
 /// each entry.
@@ -38,8 +40,19 @@ pub(crate) struct Entry {
     pub(crate) breadcrumbs: Vec<Crumb>,
     /// The ID of the entry's trace.
     pub(crate) trace: Option<String>,
-    /// The end of the performance transaction or of the span that began at `time`.
-    pub(crate) end: Option<SystemTime>,
+    /// The performance transaction or the span that began at `time`.
+    pub(crate) measured: Option<Measured>,
+    /// The part that made the entry, in words.
+    pub(crate) made_by: &'static str,
+}
+
+/// A time that a service measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    /// The name of the work.
+    pub(crate) subject: String,
+    pub(crate) end: SystemTime,
+    pub(crate) has_failed: bool,
 }
 
 impl Entry {
@@ -55,6 +68,7 @@ pub(crate) struct Crumb {
     pub(crate) level: Level,
     pub(crate) category: String,
     pub(crate) text: String,
+    pub(crate) made_by: &'static str,
 }
 
 /// All reports under one ID, in order of time.
@@ -97,7 +111,8 @@ impl Story {
         self.entries.insert(place, entry);
     }
 
-    /// Returns the story step by step: the entries, and between them the breadcrumbs that led there.
+    /// Returns the story step by step: the entries, and between them the breadcrumbs that led there. The
+    /// outcome of a request stands at its end.
     ///
     /// A server's breadcrumbs belong to one request. A page's breadcrumbs belong to the whole visit, so
     /// those from before the order are left out.
@@ -112,7 +127,7 @@ impl Story {
             }
         }
         let crumbs = crumbs.into_iter().map(|(service, crumb)| Line::Crumb(service, crumb));
-        let mut lines: Vec<_> = crumbs.chain(self.entries.iter().map(Line::Entry)).collect();
+        let mut lines: Vec<_> = crumbs.chain(self.entries.iter().flat_map(Line::of)).collect();
         let servers = lines.iter().filter(|line| line.service() != BROWSER);
         if let Some(start) = servers.map(Line::time).min() {
             lines.retain(|line| match line {
@@ -120,7 +135,7 @@ impl Story {
                 _ => true,
             });
         }
-        lines.sort_by_key(Line::time);
+        lines.sort_by_key(Line::place);
         lines
     }
 
@@ -152,56 +167,6 @@ impl Trace<'_> {
 impl fmt::Display for Trace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.id, self.services.join(", "))
-    }
-}
-
-/// One step of a story.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Line<'a> {
-    Crumb(&'a str, &'a Crumb),
-    Entry(&'a Entry),
-}
-
-impl Line<'_> {
-    pub(crate) fn service(&self) -> &str {
-        match self {
-            Self::Crumb(service, _) => service,
-            Self::Entry(entry) => &entry.service,
-        }
-    }
-
-    pub(crate) fn time(&self) -> SystemTime {
-        match self {
-            Self::Crumb(_, crumb) => crumb.time,
-            Self::Entry(entry) => entry.time,
-        }
-    }
-
-    fn to_json(self) -> Value {
-        let (service, time) = (self.service(), milliseconds(self.time()));
-        match &self {
-            Self::Crumb(_, Crumb { level, category, text, .. }) => json!({
-                "service": service,
-                "time": time,
-                "kind": "breadcrumb",
-                "level": level.to_string(),
-                "title": format!("{category}: {text}"),
-            }),
-            Self::Entry(Entry { kind, level, title, causes, place, note, trace, end, .. }) => {
-                json!({
-                    "service": service,
-                    "time": time,
-                    "kind": kind,
-                    "level": level.to_string(),
-                    "title": title,
-                    "causes": causes,
-                    "place": place,
-                    "note": note,
-                    "trace": trace,
-                    "end": end.map(milliseconds),
-                })
-            }
-        }
     }
 }
 
@@ -248,9 +213,4 @@ impl Stories {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Story>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

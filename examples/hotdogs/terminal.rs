@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use crate::story::{Crumb, Line, Stories, Story};
+use crate::line::Line;
+use crate::story::{Crumb, Stories, Story};
 
 /// The stories that changed are printed when no story has changed for this long.
 const QUIET: Duration = Duration::from_millis(700);
@@ -73,11 +74,14 @@ fn write_line(text: &mut String, line: Line<'_>, width: usize, ink: &Ink) -> fmt
             let step = format!("{start}    {category}: {message}");
             return writeln!(text, "  {}", ink.faint(&step));
         }
+        Line::Begin(_, measured) => {
+            return writeln!(text, "  {start}  · {} begins", measured.subject);
+        }
         Line::Entry(entry) => entry,
     };
     if entry.is_error() {
         writeln!(text, "  {start}  {}", ink.red(&format!("✗ {}", entry.title)))?;
-    } else if entry.end.is_some() {
+    } else if entry.measured.is_some() {
         writeln!(text, "  {start}  · {}", entry.title)?;
     } else {
         writeln!(text, "  {start}  · {} ({} {})", entry.title, entry.level, entry.kind)?;
