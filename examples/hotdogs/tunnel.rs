@@ -2,17 +2,27 @@
 //! its events that ad blockers leave alone.
 
 use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use sentry::Hub;
-use sentry::protocol::Envelope;
+use sentry::types::Dsn;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use ureq::Agent;
 
 use crate::assets;
 
 pub(crate) const LARGEST_ENVELOPE: usize = 1024 * 1024;
+
+/// The envelopes that are on their way to the tracker at the same time. Each of them keeps a thread busy.
+const AT_ONCE: usize = 16;
+
+/// How long the tracker may take for one envelope.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `npm run build` puts the SDK there.
 const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hotdogs/web/dist/sentry.js");
@@ -47,16 +57,52 @@ pub(crate) async fn sdk() -> Response {
     }
 }
 
-/// Passes an envelope of the page on, as it is, to the tracker of the storefront's own events. An
-/// envelope names a DSN, too, but this server ignores that DSN: otherwise any visitor could choose the
-/// host that this server calls.
-pub(crate) async fn forward(envelope: Bytes) -> StatusCode {
-    let Some(client) = Hub::main().client() else { return StatusCode::SERVICE_UNAVAILABLE };
-    match Envelope::from_bytes_raw(envelope.into()) {
-        Ok(envelope) => {
-            client.send_envelope(envelope);
-            StatusCode::OK
-        }
-        Err(_) => StatusCode::BAD_REQUEST,
+/// Passes an envelope of the page on, as it is, to the tracker of the storefront's own events, and returns
+/// the tracker's status: the page must not say that it reported, if it did not. An envelope names a DSN,
+/// too, but this server ignores that DSN: otherwise any visitor could choose the host that this server
+/// calls.
+///
+/// The envelope does not go through the storefront's own SDK. The SDK's queue is short, so visitors could
+/// crowd out the storefront's reports, and the SDK tells nobody which report got lost.
+pub(crate) async fn forward(envelope: Bytes) -> Response {
+    static UNDER_WAY: Semaphore = Semaphore::const_new(AT_ONCE);
+    let dsn = Hub::main().client().and_then(|client| client.dsn().cloned());
+    let (Some(dsn), Ok(permit)) = (dsn, UNDER_WAY.try_acquire()) else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let sending = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        send(&dsn, &envelope)
+    });
+    match sending.await {
+        Ok(Ok(answer)) => answer.into_response(),
+        Ok(Err(_)) | Err(_) => StatusCode::BAD_GATEWAY.into_response(),
     }
+}
+
+/// Sends an envelope, and returns the status of the answer with the limits that the tracker sets to the
+/// page's SDK.
+fn send(dsn: &Dsn, envelope: &[u8]) -> Result<(StatusCode, HeaderMap), ureq::Error> {
+    static AGENT: OnceLock<Agent> = OnceLock::new();
+    let agent = AGENT.get_or_init(|| {
+        let config = Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .max_redirects(0)
+            .http_status_as_error(false);
+        // No proxy leads to the collector.
+        let is_here = dsn.host() == "127.0.0.1";
+        let config = if is_here { config.proxy(None) } else { config };
+        config.build().into()
+    });
+    let answer = agent
+        .post(dsn.envelope_api_url().as_str())
+        .header("X-Sentry-Auth", dsn.to_auth(Some("hotdogs")).to_string())
+        .header("Content-Type", "application/x-sentry-envelope")
+        .send(envelope)?;
+    let limits = ["x-sentry-rate-limits", "retry-after"].map(HeaderName::from_static);
+    let limits = limits.into_iter().filter_map(|name| {
+        let value = answer.headers().get(&name)?.clone();
+        Some((name, value))
+    });
+    Ok((answer.status(), limits.collect()))
 }

@@ -35,12 +35,13 @@ import * as problem from './stories/problem.mjs';
 import * as redis from './stories/redis.mjs';
 import * as search from './stories/search.mjs';
 import * as traces from './stories/traces.mjs';
+import * as unreachable from './stories/unreachable.mjs';
 
 // In the order in which they run. The normaliser comes last: it reads the events of the others.
 const STORIES = {
   page, pictures, delivery, nginx, haproxy, caddy, envoy, conformance, node, chain, traces,
   origins, overlap, hostile, outage, panic, 'closed-tab': closedTab, nats, redis, problem,
-  attributes, 'page-load': pageLoad, search, normaliser,
+  attributes, 'page-load': pageLoad, search, unreachable, normaliser,
 };
 const LONGEST_STORY = 600;
 

@@ -6,7 +6,13 @@ import { idOfNextOrder, pageId, pageTrace, reportUnderPageLoad, withId } from '/
 const HEADER = 'X-Transaction-ID';
 const TAG = 'transaction_id';
 
-const settings = fetch('/settings').then((response) => response.json());
+// How long the tracker may take to answer a report.
+const PATIENCE = 10_000;
+
+// The page of stories leads back to the tab of this name.
+window.name = 'shop';
+
+const settings = fetch('/settings').then((response) => response.json()).catch(() => ({}));
 const sentry = settings.then(loadSentry);
 
 document.getElementById('order').addEventListener('submit', (event) => {
@@ -25,8 +31,9 @@ async function order(dog, name) {
   const leave = new AbortController();
   const card = showPending(name, id);
   const trace = await beginTrace(dog, id);
+  let response;
   try {
-    const response = await fetch('/orders', {
+    response = await fetch('/orders', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', [HEADER]: id, ...trace.headers },
       body: JSON.stringify({ dog }),
@@ -35,9 +42,9 @@ async function order(dog, name) {
     trace.span?.setAttribute('http.response.status_code', response.status);
     const answer = await (isStream(response)
       ? lastLine(response, (progress) => showProgress(card, name, progress, leave))
-      : response.json().catch(() => ({})));
-    if (!response.ok || answer.error) {
-      throw new OrderFailed(answer.error ?? `The storefront answered ${response.status}.`);
+      : response.json().catch(withoutJson));
+    if (!response.ok || !answer?.served) {
+      throw new OrderFailed(answer?.error ?? `The storefront answered ${response.status}.`);
     }
     trace.span?.end();
     await showServed(card, name, id);
@@ -48,9 +55,23 @@ async function order(dog, name) {
     if (leave.signal.aborted) {
       await showAbandoned(card, name, id);
     } else {
-      await showFailed(card, name, id, error, report(error, id, trace));
+      const failure = error instanceof OrderFailed ? error : outOfReach(error, response);
+      await showFailed(card, name, id, failure, report(failure, id, trace));
     }
   }
+}
+
+// Returns the failure of an order whose answer did not come, or not all of it. In the report, the browser's own
+// error is the cause.
+function outOfReach(cause, response) {
+  const message = response ? 'The shop stopped in the middle of its answer.' : 'The shop cannot be reached.';
+  return new OrderFailed(message, { cause });
+}
+
+// An answer without JSON may come from a proxy, and its status says enough.
+function withoutJson(error) {
+  if (error instanceof SyntaxError) return {};
+  throw error;
 }
 
 function isStream(response) {
@@ -78,14 +99,31 @@ async function lastLine(response, show) {
 }
 
 // Sets the tag on this one event. A tag for the page as a whole, as `setTag` sets it, could be the tag
-// of another order as soon as two orders are under way.
+// of another order as soon as two orders are under way. Returns a sentence about the report.
 async function report(error, id, { span }) {
   const Sentry = await sentry;
-  if (!Sentry) return false;
+  if (!Sentry) return 'This page cannot report it.';
   const capture = () => withId(Sentry, id, () => Sentry.captureException(error));
-  if (span) Sentry.withActiveSpan(span, capture);
-  else capture();
-  return Sentry.flush(5000);
+  const event = span ? Sentry.withActiveSpan(span, capture) : capture();
+  return (await hasArrived(event)) ? 'This page reported it, too.' : 'The report of this page did not arrive.';
+}
+
+// The reports that were sent and not answered yet, each with the function that takes the answer.
+const unanswered = new Map();
+
+// Takes the answers to reports. The SDK's `flush` does not: it returns true for a report that got lost on its way.
+function takeAnswers(client) {
+  client.on('afterSendEvent', ({ event_id: event }, { statusCode } = {}) => {
+    unanswered.get(event)?.(statusCode >= 200 && statusCode < 300);
+  });
+}
+
+async function hasArrived(event) {
+  const answer = new Promise((resolve) => {
+    unanswered.set(event, resolve);
+    setTimeout(resolve, PATIENCE, false);
+  });
+  return answer.finally(() => unanswered.delete(event));
 }
 
 // Begins a trace that the storefront and the kitchen continue. The SDK gives a page one trace for the
@@ -103,6 +141,7 @@ async function beginTrace(dog, id) {
 
 // Returns the SDK, or null where it cannot be had. Orders do not wait for the SDK.
 async function loadSentry({ dsn, sdk }) {
+  if (!sdk) return null;
   const script = document.createElement('script');
   script.src = sdk;
   script.crossOrigin = 'anonymous';
@@ -113,7 +152,7 @@ async function loadSentry({ dsn, sdk }) {
   });
   document.head.append(script);
   if (!(await loaded) || !window.Sentry) return null;
-  window.Sentry.init({
+  const client = window.Sentry.init({
     dsn,
     // The events go through the shop itself, since ad blockers drop requests to a tracker.
     tunnel: '/tunnel',
@@ -127,6 +166,7 @@ async function loadSentry({ dsn, sdk }) {
     beforeSendTransaction: keepToOrder,
   });
   reportUnderPageLoad(window.Sentry);
+  takeAnswers(client);
   return window.Sentry;
 }
 
@@ -216,13 +256,16 @@ async function showFailed(card, name, id, error, reported) {
   card.className = 'order failed';
   const outcome = element('p', 'outcome', `${name}: ${error.message}`);
   const code = element('code', 'id', id);
-  const support = element('p', '', 'Tell support this ID:');
+  // A shop that cannot be reached cannot show stories either.
+  const isOpen = !error.cause;
+  const support = element('p', '', isOpen ? 'Tell support this ID:' : 'Your ID is:');
   const row = element('p', 'row', code, copyButton(id, code));
   const more = element('p', 'quiet', 'Reporting it\u2026');
   card.replaceChildren(outcome, support, row, more);
 
-  const where = whereToRead(id, await settings);
-  more.replaceChildren((await reported) ? 'This page reported it, too. ' : '', ...where);
+  const { stories, search } = await settings;
+  const where = isOpen || search ? whereToRead(id, { stories: isOpen && stories, search }) : [];
+  more.replaceChildren(`${await reported} `, ...where);
 }
 
 // Returns a link to the story, to the tracker's search, or to both, and otherwise the words to search
@@ -231,7 +274,7 @@ async function showFailed(card, name, id, error, reported) {
 function whereToRead(id, { stories, search }) {
   const link = (text, href, target) => Object.assign(element('a', '', text), { href, target });
   const links = [];
-  if (stories) links.push(link('Read its story', `${stories}#${id}`, 'stories'), ' ');
+  if (stories) links.push(link('Read its story', `${stories}?q=${encodeURIComponent(id)}`, 'stories'), ' ');
   if (search) links.push(link('Find it in the tracker', search.replaceAll('{id}', encodeURIComponent(id)), 'tracker'));
   return links.length ? links : ['Search your tracker for ', element('code', '', `${TAG}:${id}`)];
 }
