@@ -12,6 +12,7 @@ import { Stage } from './parts/stage.mjs';
 import { table } from './parts/table.mjs';
 import { Tracker } from './parts/tracker.mjs';
 import * as attributes from './stories/attributes.mjs';
+import * as accessibility from './stories/accessibility.mjs';
 import * as caddy from './stories/caddy.mjs';
 import * as chain from './stories/chain.mjs';
 import * as closedTab from './stories/closed-tab.mjs';
@@ -41,7 +42,7 @@ import * as unreachable from './stories/unreachable.mjs';
 const STORIES = {
   page, pictures, delivery, nginx, haproxy, caddy, envoy, conformance, node, chain, traces,
   origins, overlap, hostile, outage, panic, 'closed-tab': closedTab, nats, redis, problem,
-  attributes, 'page-load': pageLoad, search, unreachable, normaliser,
+  attributes, 'page-load': pageLoad, search, unreachable, accessibility, normaliser,
 };
 const LONGEST_STORY = 600;
 

@@ -10,7 +10,7 @@ export async function visit(browser, url, options) {
 }
 
 export async function withSdk(page) {
-  const sdk = page.locator('footer#sdk');
+  const sdk = page.locator('#sdk');
   await sdk.filter({ hasText: /SDK/ }).filter({ hasNotText: 'Loading' }).waitFor();
   matches('what the page says about its SDK', await sdk.textContent(), /built here/);
 }

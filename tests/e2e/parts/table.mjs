@@ -10,7 +10,7 @@ export function table(results) {
   });
   const failed = results.filter(({ broken }) => broken).length;
   return [
-    ...lines.map(([state, name, text]) => `${state.padEnd(7)}${name.padEnd(12)}${text}`),
+    ...lines.map(([state, name, text]) => `${state.padEnd(7)}${name.padEnd(14)}${text}`),
     '',
     `${results.length - failed} passed, ${failed} failed`,
   ].join('\n');
