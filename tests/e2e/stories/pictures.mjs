@@ -56,7 +56,8 @@ export async function tell(stage) {
   await isShown(page, failed, [502, 500]);
   // The first order, which the shop places itself, and the streamed one stand below these two.
   await picture(stage.root, page, 'stories', {
-    texts: '.top > *, h1, main > p, .story:nth-child(-n+2) :is(header > *, .line)', end: '.story:nth-child(2)',
+    texts: '.top > *, .headline > *, main > p, .find > *, .story:nth-child(-n+2) :is(header > *, .line)',
+    end: '.story:nth-child(2)',
   });
   same('errors nobody caught', visitor.errors, []);
   return [
