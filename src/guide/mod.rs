@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`servers`] | the layer of a server: its place, trust, CORS, errors |
 //! | [`clients`] | outbound calls: hosts, redirects, buffers, tonic, reqwest-middleware |
+//! | [`errors`] | the ID in the body of an answer, and in the text of an error |
 //! | [`tasks`] | tasks, threads |
 //! | [`messages`] | queues, job frameworks, RPC: the ID of each message |
 //! | [`sockets`] | WebSockets, JSON-RPC, server-sent events: the second ID, of the connection |
@@ -26,6 +27,7 @@ macro_rules! links {
     () => {
         "\
 [clients]: crate::guide::clients
+[errors]: crate::guide::errors
 [envoy]: crate::guide::envoy
 [logs]: crate::guide::logs
 [messages]: crate::guide::messages
@@ -48,6 +50,10 @@ pub mod servers {}
 #[doc = links!()]
 #[doc = include_str!("clients.md")]
 pub mod clients {}
+
+#[doc = links!()]
+#[doc = include_str!("errors.md")]
+pub mod errors {}
 
 #[doc = links!()]
 #[doc = include_str!("tasks.md")]
