@@ -5,6 +5,7 @@
 //! | [`servers`] | the layer of a server: its place, trust, CORS, errors |
 //! | [`clients`] | outbound calls: hosts, redirects, buffers, tonic, reqwest-middleware |
 //! | [`errors`] | the ID in the body of an answer, and in the text of an error |
+//! | [`hosts`] | the frameworks and clients that are tested: Lambda, poem, salvo, kube, .. |
 //! | [`tasks`] | tasks, threads |
 //! | [`messages`] | queues, job frameworks, RPC: the ID of each message |
 //! | [`sockets`] | WebSockets, JSON-RPC, server-sent events: the second ID, of the connection |
@@ -27,8 +28,9 @@ macro_rules! links {
     () => {
         "\
 [clients]: crate::guide::clients
-[errors]: crate::guide::errors
 [envoy]: crate::guide::envoy
+[errors]: crate::guide::errors
+[hosts]: crate::guide::hosts
 [logs]: crate::guide::logs
 [messages]: crate::guide::messages
 [migrating]: crate::guide::migrating
@@ -54,6 +56,10 @@ pub mod clients {}
 #[doc = links!()]
 #[doc = include_str!("errors.md")]
 pub mod errors {}
+
+#[doc = links!()]
+#[doc = include_str!("hosts.md")]
+pub mod hosts {}
 
 #[doc = links!()]
 #[doc = include_str!("tasks.md")]
