@@ -45,6 +45,31 @@ macro_rules! links {
     };
 }
 
+/// The tests of the page on hosts are files of the repository, which the documentation does not contain. Here
+/// their links lead to the table.
+macro_rules! links_to_tests {
+    () => {
+        "\
+[servers/aws_smithy.rs]: #servers
+[servers/axum.rs]: #servers
+[servers/connectrpc.rs]: #servers
+[servers/hyper.rs]: #servers
+[servers/jsonrpsee.rs]: #servers
+[servers/lambda.rs]: #servers
+[servers/poem.rs]: #servers
+[servers/salvo.rs]: #servers
+[servers/tonic.rs]: #servers
+[servers/warp.rs]: #servers
+[clients/hyper_util.rs]: #clients
+[clients/kube.rs]: #clients
+[clients/reqwest.rs]: #clients
+[clients/reqwest_middleware.rs]: #clients
+[clients/tonic.rs]: #clients
+[clients/tower_reqwest.rs]: #clients
+"
+    };
+}
+
 #[doc = links!()]
 #[doc = include_str!("servers.md")]
 pub mod servers {}
@@ -58,6 +83,7 @@ pub mod clients {}
 pub mod errors {}
 
 #[doc = links!()]
+#[doc = links_to_tests!()]
 #[doc = include_str!("hosts.md")]
 pub mod hosts {}
 

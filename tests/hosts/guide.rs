@@ -62,8 +62,10 @@ fn check_rows() {
     assert_eq!(rows.len(), files.len());
     for file in files {
         let name = file.file_name().unwrap().to_str().unwrap();
-        let cell = format!("| `{name}` |");
-        // A crate can be a server and a client.
+        let folder = file.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        let cell = format!("| [`{name}`][{folder}/{name}] |");
+        let link = format!("\n[{folder}/{name}]: ../../tests/hosts/{folder}/{name}\n");
+        assert!(page.contains(&link), "{folder}/{name} has no link");
         let rows: Vec<_> = rows.iter().filter(|row| row.contains(&cell)).collect();
         assert!(!rows.is_empty(), "{name} is no row");
         for row in rows {

@@ -153,7 +153,10 @@ fn each_page_of_the_guide_is_compiled_and_short() {
         assert!(for_machines.contains(&path), "{path} is not in llms.txt");
         let page = read(&path);
         assert!(page.starts_with("# "), "{path}");
-        assert!(page.lines().count() <= 125, "{path} has {} lines", page.lines().count());
+        // The definitions of its links are not read.
+        let is_read = |line: &&str| !(line.starts_with('[') && line.contains("]: "));
+        let lines = page.lines().filter(is_read).count();
+        assert!(lines <= 125, "{path} has {lines} lines");
     }
 }
 
