@@ -33,12 +33,9 @@ fn cases() -> Vec<Case> {
     let bytes = |text: &str| -> Vec<u8> {
         text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
     };
-    let line = |line: &serde_json::Value| match line.as_str() {
-        Some(text) => bytes(text),
-        None => {
-            let times = line["times"].as_u64().unwrap().try_into().unwrap();
-            bytes(line["repeat"].as_str().unwrap()).repeat(times)
-        }
+    let line = |line: &serde_json::Value| {
+        let times = line["times"].as_u64().unwrap_or(1).try_into().unwrap();
+        bytes(line["repeat"].as_str().or(line.as_str()).unwrap()).repeat(times)
     };
     let all: Vec<serde_json::Value> =
         serde_json::from_str(include_str!("../conformance/cases.json")).unwrap();
