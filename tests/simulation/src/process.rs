@@ -19,8 +19,8 @@ use crate::parcel;
 use crate::plan::{SERVICES, dice};
 use crate::world::World;
 
-/// The number of parcels that wait for the tracker at most, as in the SDK's transports.
-const CAPACITY: usize = 30;
+/// The number of parcels that wait for the tracker at most. A busy service without a fault stays below it.
+const CAPACITY: usize = 500;
 
 /// How often a parcel is sent, and how long each answer may take.
 const TRIES: u32 = 4;
