@@ -25,10 +25,10 @@ use crate::trial::trial;
 pub(super) struct Kube;
 
 /// Returns a client that sends the ID to its cluster, and to no other host.
-fn client(config: Config, inject: InjectTransactionIdLayer) -> kube::Result<kube::Client> {
+fn client(config: Config, inject: &InjectTransactionIdLayer) -> kube::Result<kube::Client> {
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&BufferLayer::new(1024)) // makes the service `Clone`
-        .with_layer(&inject)
+        .with_layer(inject)
         .with_layer(&layer_fn(late))
         .build())
 }
@@ -56,7 +56,7 @@ impl Host for Kube {
     ) -> BoxFuture<'static, Client> {
         Box::pin(async move {
             let config = Config::new(format!("http://{kitchen}").parse().unwrap());
-            let client = client(config, layer).unwrap();
+            let client = client(config, &layer).unwrap();
             let order: Client = Arc::new(move |dish| {
                 let client = client.clone();
                 Box::pin(async move {

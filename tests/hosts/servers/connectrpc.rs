@@ -72,9 +72,10 @@ impl Host for ConnectRpc {
 
     fn request(&self, wish: &str) -> Request<Full<Bytes>> {
         // An empty message, and for a stream its envelope.
-        let (kind, message) = match STREAMS.contains(&wish) {
-            true => ("application/connect+proto", Bytes::from_static(&[0; 5])),
-            false => ("application/proto", Bytes::new()),
+        let (kind, message) = if STREAMS.contains(&wish) {
+            ("application/connect+proto", Bytes::from_static(&[0; 5]))
+        } else {
+            ("application/proto", Bytes::new())
         };
         let path = format!("/shop.v1.Shop/{wish}");
         let url = Url(format!("http://shop.test{path}"));
