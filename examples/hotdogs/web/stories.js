@@ -94,11 +94,13 @@ function traceId(id) {
   return shown;
 }
 
-// Draws the time of a transaction or a span within the time of its story. Screen readers skip the bar, since the
-// line has the time in words.
+// Draws the time of a transaction or a span within the time of all in its story. Screen readers skip the bar, since
+// the line has the time in words.
 function bar({ start, end }, { lines }) {
-  const first = Math.min(...lines.map((line) => line.start ?? line.time));
-  const last = Math.max(...lines.map((line) => line.end ?? line.time));
+  // The page load of a first order may be minutes before the order, and would leave no room for the bars.
+  const timed = lines.filter((line) => line.end);
+  const first = Math.min(...timed.map((line) => line.start));
+  const last = Math.max(...timed.map((line) => line.end));
   const percent = (milliseconds) => `${(100 * milliseconds) / Math.max(last - first, 1)}%`;
   const part = element('div', 'part');
   part.style.marginLeft = percent(start - first);
