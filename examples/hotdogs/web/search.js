@@ -28,13 +28,6 @@ export function startSearch(changed) {
     event.preventDefault();
     clear(write);
   });
-  addEventListener('keydown', (event) => {
-    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.isComposing;
-    if (event.key !== '/' || !isPlain || event.target === field) return;
-    event.preventDefault();
-    field.focus();
-    field.select();
-  });
   addEventListener('popstate', read);
   addEventListener('hashchange', read);
   read();

@@ -131,8 +131,7 @@ async function search(page, id) {
   await counted(/^1 of 7 stories$/);
   await page.locator(`.story:visible a[href="#${id}"]`).waitFor();
 
-  await keyboard.press('/');
-  await hasFocus(page, '#search');
+  await tabTo(page, '#search');
   await keyboard.press('Escape');
   await counted(/^7 stories$/);
   await keyboard.type('courier');
