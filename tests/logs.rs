@@ -15,6 +15,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
@@ -43,9 +44,9 @@ use tower_http::trace::TraceLayer;
 use tower_transaction_id::{
     BindTransactionIdLayer, InScope, TransactionId, TransactionIdIntegration, TransactionIdScope,
 };
-use tracing::{Dispatch, Span, Subscriber, dispatcher};
+use tracing::{Dispatch, Span, Subscriber, dispatcher, span};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
-use tracing_subscriber::layer::{Identity, Layer, SubscriberExt};
+use tracing_subscriber::layer::{self, Identity, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use crate::support::{Sentry, echo, get_with_ids, raw, serve, tag, text, trace};
@@ -659,6 +660,33 @@ fn a_refused_id_is_logged_inside_the_span_of_the_id_that_replaces_it() {
             (&refused.spans[..], refused.id.as_deref()),
             (&["order".to_owned()][..], Some(echo(&answer)))
         );
+    });
+}
+
+/// Panics when a span is entered.
+struct Breaks;
+
+impl<S: Subscriber> Layer<S> for Breaks {
+    fn on_enter(&self, id: &span::Id, _: layer::Context<'_, S>) {
+        panic!("no span can be entered, such as {id:?}");
+    }
+}
+
+#[test]
+fn a_panic_of_the_subscriber_is_printed_and_passed_on() {
+    static PRINTED: AtomicUsize = AtomicUsize::new(0);
+    support::in_child("a_panic_of_the_subscriber_is_printed_and_passed_on", || {
+        panic::set_hook(Box::new(|_| drop(PRINTED.fetch_add(1, Relaxed))));
+        let subscriber = Dispatch::new(Registry::default().with(Breaks));
+        dispatcher::with_default(&subscriber, || {
+            let scope = TransactionIdScope::new("mine".parse().unwrap());
+            let scope = scope.with_span(tracing::info_span!("job"));
+            let entered = panic::catch_unwind(panic::AssertUnwindSafe(|| scope.run(|| ())));
+            let panic = entered.unwrap_err().downcast::<String>().unwrap();
+            assert!(panic.starts_with("no span can be entered"), "{panic}");
+            assert_eq!(PRINTED.load(Relaxed), 1);
+            assert_eq!(TransactionId::current(), None);
+        });
     });
 }
 

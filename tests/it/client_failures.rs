@@ -401,3 +401,45 @@ fn an_active_span_is_continued_on_allowed_hosts_and_gets_a_child() {
         Hub::current().configure_scope(|scope| scope.set_span(None));
     });
 }
+
+#[test]
+fn a_grpc_call_to_a_path_alone_is_a_span_with_its_code() {
+    story_with(ClientOptions::new().traces_sample_rate(1.0), |sentry| async move {
+        let transaction = sentry.hub.start_transaction(TransactionContext::new("order", "task"));
+        sentry.hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));
+        let answers = async |_: Request<()>| {
+            let response = Response::builder()
+                .header("content-type", "application/grpc")
+                .header("grpc-status", "5");
+            Ok::<_, Never>(response.body(()).unwrap())
+        };
+        let layer = layer().propagate_trace(true);
+        let client = ServiceBuilder::new().layer(layer).service_fn(answers);
+        let call = client.oneshot(Request::post("/kitchen.Grill/Cook").body(()).unwrap());
+        scope("mine").bind(call).await.unwrap();
+        transaction.finish();
+        let envelope = sentry.transport.fetch_and_clear_envelopes().pop().unwrap();
+        let Some(EnvelopeItem::Transaction(sent)) = envelope.items().next() else { panic!() };
+        let [span] = &sent.spans[..] else { panic!("{sent:?}") };
+        assert_eq!(span.description.as_deref(), Some("POST /kitchen.Grill/Cook"));
+        assert_eq!(span.status, Some(SpanStatus::NotFound));
+        assert_eq!(span.data["rpc.grpc.status_code"], 5);
+        assert!(!span.data.contains_key("server.address"), "{span:?}");
+    });
+}
+
+#[test]
+fn outside_any_scope_the_failure_of_a_call_without_an_id_has_no_tag() {
+    story(|sentry| async move {
+        let hosts = AllowedHosts::only(["kitchen.test"]).unwrap();
+        let layer = InjectTransactionIdLayer::new(hosts).capture_failures(Failures::new());
+        let client = ServiceBuilder::new().layer(layer).service_fn(async |_: Request<()>| {
+            let response = Response::builder().status(StatusCode::BAD_GATEWAY);
+            Ok::<_, Never>(response.body(()).unwrap())
+        });
+        client.oneshot(Request::get("http://other.test/").body(()).unwrap()).await.unwrap();
+        let [event] = &sentry.take_events()[..] else { panic!() };
+        assert_eq!(text(event), "GET other.test: 502 Bad Gateway");
+        assert_eq!(tag(event, "transaction_id"), None);
+    });
+}

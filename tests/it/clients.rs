@@ -7,19 +7,21 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::TokioExecutor;
-use sentry::{Hub, SentryFutureExt};
+use sentry::protocol::Context;
+use sentry::{ClientOptions, Hub, SentryFutureExt};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_reqwest::HttpClientLayer;
 use tower_transaction_id::{
-    AllowedHosts, InjectTransactionIdLayer, TransactionId, TransactionIdScope,
+    AllowedHosts, BindTransactionIdLayer, InjectTransactionIdLayer, TransactionId,
+    TransactionIdIntegration, TransactionIdScope,
 };
 
-use crate::support::{capture, serve, story};
+use crate::support::{Never, capture, serve, story, story_with, tag};
 
 /// The IDs that a server saw, `-` where a request had none.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -198,6 +200,53 @@ fn outside_any_request_the_call_starts_the_work_in_a_scope_of_its_own() {
         let response = client.oneshot(request).await.unwrap();
         assert!(response.extensions().get::<TransactionId>().is_none());
         assert_eq!(take(&seen), ["-"]);
+    });
+}
+
+#[test]
+fn on_reqwest_a_port_on_the_list_is_the_port_of_the_url() {
+    story(|_| async {
+        let (address, seen) = server().await;
+        let url = format!("http://localhost:{}/", address.port());
+        for (host, expected) in
+            [(format!("localhost:{}", address.port()), "mine"), ("localhost:1".to_owned(), "-")]
+        {
+            let layer = InjectTransactionIdLayer::new(AllowedHosts::only([&host]).unwrap());
+            let client = ServiceBuilder::new().layer(layer).service(reqwest_client());
+            let request = reqwest_client().get(&url).build().unwrap();
+            scope("mine").bind(client.oneshot(request)).await.unwrap();
+            assert_eq!(take(&seen), [expected], "{host}");
+        }
+    });
+}
+
+#[test]
+fn a_call_without_an_id_and_a_server_in_the_same_process_share_one_scope() {
+    let options = ClientOptions::new().add_integration(TransactionIdIntegration::new());
+    story_with(options, |sentry| async move {
+        let server = ServiceBuilder::new().layer(BindTransactionIdLayer::new()).service_fn(
+            async |_: Request<()>| {
+                sentry::configure_scope(|scope| scope.set_tag("dish", "hot dog"));
+                Ok::<_, Never>(Response::new(()))
+            },
+        );
+        let inner = tower::service_fn(move |request: Request<()>| {
+            let answer = server.clone().oneshot(request);
+            async {
+                let response = answer.await;
+                capture("answered");
+                response
+            }
+        });
+        let layer = InjectTransactionIdLayer::new(AllowedHosts::any());
+        let client = ServiceBuilder::new().layer(layer).service(inner);
+        let response = client.oneshot(Request::new(())).await.unwrap();
+        let id = response.extensions().get::<TransactionId>().unwrap().to_string();
+        let event = &sentry.take_events()[0];
+        assert_eq!(tag(event, "transaction_id"), Some(id));
+        assert_eq!(tag(event, "dish").as_deref(), Some("hot dog"));
+        let Context::Other(origin) = &event.contexts["transaction_id"] else { panic!("{event:?}") };
+        assert_eq!(origin["source"], "generated");
     });
 }
 

@@ -38,6 +38,7 @@ fn the_parsed_host_decides() {
     let bare_v6 = &["::1"][..];
     let port = &["example.com:8443", "[::1]:8080"][..];
     let https = &["example.com:443"][..];
+    let http = &["example.com:80"][..];
     let table: &[(&[&str], &str, Option<&str>, bool)] = &[
         (exact, "http://example.com/", None, true),
         (exact, "http://EXAMPLE.com:8443/", None, true),
@@ -69,6 +70,8 @@ fn the_parsed_host_decides() {
         (port, "http://[::1]/", None, false),
         (https, "https://example.com/", None, true),
         (https, "http://example.com/", None, false),
+        (http, "http://example.com/", None, true),
+        (http, "https://example.com/", None, false),
         // If the URI has no authority, the `Host` header decides.
         (exact, "/path", Some("example.com"), true),
         (exact, "/path", Some("example.com:8080"), true),

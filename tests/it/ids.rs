@@ -122,6 +122,9 @@ fn an_id_is_the_same_in_all_its_forms() {
     assert_eq!(TransactionId::try_from(HeaderValue::from(id.clone())).unwrap(), id);
     assert_eq!(id, "Order:7/b");
     assert_ne!(id, "order:7/b");
+    assert_eq!(id, *"Order:7/b");
+    assert_ne!(id, *"order:7/b");
+    assert_eq!(AsRef::<str>::as_ref(&id), "Order:7/b");
 
     // A value that HTTP/2 marked as sensitive prints like any other.
     let mut sensitive = HeaderValue::from_static("7-sensitive");

@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -20,7 +22,9 @@ use tower_transaction_id::{
     X_TRANSACTION_ID,
 };
 
-use crate::support::{CaptureOnDrop, capture, story, story_with, tag, text, trace};
+use crate::support::{
+    CaptureOnDrop, Sentry, capture, printed, story, story_with, tag, text, trace,
+};
 
 const TRACE: &str = "09e04486820349518ac7b5d2adbf6ba5";
 const PARENT: &str = "9438b6a1d9b86aa4";
@@ -210,6 +214,80 @@ fn an_id_that_is_hostile_or_not_trusted_is_replaced_and_the_refusal_is_recorded(
 }
 
 #[test]
+fn trust_is_asked_of_each_message_that_brings_an_id_or_a_trace() {
+    story(async |sentry| {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let ask = asked.clone();
+        let layer = layer().trust(move |_| {
+            ask.fetch_add(1, Relaxed);
+            true
+        });
+        let (id, trace_line) = ("order-7", format!("{TRACE}-{PARENT}"));
+        for (headers, is_asked) in [
+            (&[("x-transaction-id", id)][..], true),
+            (&[("sentry-trace", trace_line.as_str())], true),
+            (&[("x-transaction-id", "<script>")], false),
+            (&[], false),
+        ] {
+            let scope = layer.scope(&order("rye", headers));
+            scope.run(|| capture("cooked"));
+            assert_eq!(asked.swap(0, Relaxed), usize::from(is_asked), "{headers:?}");
+            let brings = |pair: (&str, &str)| headers.contains(&pair);
+            assert_eq!(*scope.id() == id, brings(("x-transaction-id", id)));
+            let of_event = trace(&sentry.take_events()[0].contexts).trace_id.to_string();
+            assert_eq!(of_event == TRACE, brings(("sentry-trace", &trace_line)));
+        }
+    });
+}
+
+#[test]
+fn outside_any_scope_a_message_is_in_the_trace_of_the_active_span() {
+    story_with(ClientOptions::new().traces_sample_rate(1.0), async |sentry| {
+        let context = sentry::TransactionContext::new("shop", "main");
+        let shop = sentry.hub.start_transaction(context);
+        sentry.hub.configure_scope(|scope| scope.set_span(Some(shop.clone().into())));
+        let expected = shop.get_trace_context().trace_id.to_string();
+        let message = OutboundContext::new().in_span("orders");
+        let pairs: HashMap<_, _> = message.pairs().collect();
+        assert!(pairs["sentry-trace"].starts_with(&expected), "{pairs:?}");
+        assert!(pairs["baggage"].contains(&format!("sentry-trace_id={expected}")), "{pairs:?}");
+        drop(message);
+        shop.finish();
+    });
+}
+
+#[test]
+fn the_lines_of_a_message_are_in_the_span_that_is_made_for_it() {
+    story(async |_| {
+        let layer = layer().make_span_with(
+            |order, id| tracing::info_span!("cook", transaction_id = %id, wish = order.wish),
+        );
+        let worker = ServiceBuilder::new().layer(layer).service_fn(async |order| {
+            tokio::task::yield_now().await;
+            tracing::info!("the grill is hot");
+            cook(order).await
+        });
+        let order = order("hot dog", &[("x-transaction-id", "order-7")]);
+        worker.oneshot(order).await.unwrap();
+        let line = "cook{transaction_id=order-7 wish=\"hot dog\"}: it::messages: the grill is hot";
+        assert!(printed().contains(line), "{}", printed());
+    });
+}
+
+#[test]
+fn with_a_base_the_hub_of_the_worker_does_not_count() {
+    story(async |sentry| {
+        let base = Sentry::new();
+        let trace_line = format!("{TRACE}-{PARENT}");
+        let order = order("rye", &[("sentry-trace", &trace_line)]);
+        layer().hub(&base.hub).scope(&order).run(|| capture("cooked"));
+        let events = base.take_events();
+        assert_eq!((events.len(), sentry.take().len()), (1, 0));
+        assert_eq!(trace(&events[0].contexts).trace_id.to_string(), TRACE);
+    });
+}
+
+#[test]
 fn a_message_that_is_dropped_is_dropped_in_its_scope() {
     story_with(ClientOptions::new().traces_sample_rate(1.0), async |sentry| {
         let layer = layer().measure_performance(true);
@@ -333,12 +411,37 @@ fn a_trace_goes_through_a_queue_without_performance_monitoring() {
 }
 
 #[test]
+fn a_fork_passes_the_baggage_of_the_sender_on_as_well() {
+    story(async |_| {
+        let sentry_trace = format!("{TRACE}-{PARENT}");
+        for (baggage, expected) in [
+            (Some("sentry-release=1; p = 2,theirs=2"), Some("sentry-release=1; p = 2")),
+            (None, None),
+        ] {
+            let pairs =
+                [Some(("sentry-trace", sentry_trace.as_str())), baggage.map(|b| ("baggage", b))];
+            let context = MessageContext::read(pairs.into_iter().flatten());
+            let scope = BindMessageLayer::new("orders", MessageContext::clone).scope(&context);
+            let sent = || {
+                let mut sent = HashMap::new();
+                OutboundContext::new().with_trace().write(&mut sent);
+                assert!(sent["sentry-trace"].starts_with(TRACE), "{sent:?}");
+                sent.remove("baggage")
+            };
+            for sent in [scope.run(sent), scope.fork().run(sent)] {
+                assert_eq!(sent.as_deref(), expected);
+            }
+        }
+    });
+}
+
+#[test]
 fn a_message_that_is_sent_on_has_one_id_and_one_trace() {
     story(async |_| {
         let old = [
             ("x-transaction-id", "old-1"),
             ("Sentry-Trace", &format!("{TRACE}-{PARENT}-1")),
-            ("baggage", "sentry-trace_id=old, theirs=kept;p=1"),
+            ("baggage", "sentry-trace_id=old,, theirs=kept;p=1"),
             ("wish", "rye"),
         ];
         let job = TransactionIdScope::new("order-7".parse().unwrap());
@@ -354,6 +457,10 @@ fn a_message_that_is_sent_on_has_one_id_and_one_trace() {
             message.write_headers(&mut headers);
             let mut kept = order("rye", &old).headers;
             OutboundContext::new().write(&mut kept);
+            let mut kept_headers = HeaderMap::new();
+            kept_headers.insert("sentry-trace", HeaderValue::from_str(old[1].1).unwrap());
+            OutboundContext::new().write_headers(&mut kept_headers);
+            assert_eq!(kept_headers["sentry-trace"], old[1].1);
             (pairs, headers, kept)
         });
         let names: BTreeSet<&str> = pairs.keys().map(String::as_str).collect();
@@ -476,12 +583,13 @@ fn a_message_that_brings_a_trace_is_not_in_the_trace_of_its_worker() {
         let worker = sentry.hub.start_transaction(context);
         sentry.hub.configure_scope(|scope| scope.set_span(Some(worker.clone().into())));
         let sentry_trace = format!("{TRACE}-{PARENT}-1");
-        for (headers, is_its_own) in
-            [(&[("sentry-trace", sentry_trace.as_str())][..], true), (&[], false)]
+        let workers = worker.get_trace_context().trace_id.to_string();
+        for (headers, expected) in
+            [(&[("sentry-trace", sentry_trace.as_str())][..], TRACE), (&[], &workers)]
         {
             layer().scope(&order("rye", headers)).run(|| capture("cooked"));
             let event = &sentry.take_events()[0];
-            assert_eq!(trace(&event.contexts).trace_id.to_string() == TRACE, is_its_own);
+            assert_eq!(trace(&event.contexts).trace_id.to_string(), expected);
         }
         worker.finish();
     });

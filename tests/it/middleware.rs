@@ -20,6 +20,7 @@ use tower_http::trace::TraceLayer;
 use tower_test::mock;
 use tower_transaction_id::body::ResponseBody;
 use tower_transaction_id::future::{BindResponseFuture, InjectResponseFuture};
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext};
 use tower_transaction_id::{
     AllowedHosts, BindTransactionId, BindTransactionIdLayer, InScope, InjectTransactionId,
     InjectTransactionIdLayer, TransactionId, TransactionIdScope, X_TRANSACTION_ID,
@@ -258,6 +259,12 @@ async fn readiness_is_the_inner_service_s() {
     drop((call, response));
     assert!(second.is_woken());
     assert!(second.poll_ready().is_ready());
+
+    let bind = BindMessageLayer::new("orders", |id: &&str| MessageContext::of_id(Some(*id)));
+    let (service, mut handle) = mock::pair::<&str, ()>();
+    let mut worker = mock::Spawn::new(ServiceBuilder::new().layer(bind).service(service));
+    handle.allow(0);
+    assert!(worker.poll_ready().is_pending());
 }
 
 #[tokio::test]

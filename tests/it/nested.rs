@@ -40,6 +40,27 @@ fn the_inner_of_two_layers_keeps_the_id_of_the_outer_whatever_its_trust() {
 }
 
 #[test]
+fn a_second_line_that_a_middleware_adds_is_gone_behind_the_inner_layer() {
+    story(|_| async {
+        let repeats = |mut request: Request<()>| {
+            let id = request.headers()["x-transaction-id"].clone();
+            request.headers_mut().append("x-transaction-id", id);
+            request
+        };
+        let app = ServiceBuilder::new()
+            .layer(BindTransactionIdLayer::new())
+            .map_request(repeats)
+            .layer(BindTransactionIdLayer::new())
+            .service_fn(async |request: Request<()>| {
+                let lines = request.headers().get_all("x-transaction-id").iter().count();
+                Ok::<_, Never>(Response::new(lines))
+            });
+        let response = app.oneshot(Request::new(())).await.unwrap();
+        assert_eq!(response.into_body().into_inner().into_inner(), 1);
+    });
+}
+
+#[test]
 fn a_request_made_inside_another_is_told_by_its_header() {
     story(|_| async {
         let inside = ServiceBuilder::new().layer(BindTransactionIdLayer::new()).service_fn(

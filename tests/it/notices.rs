@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
-use sentry::{ClientOptions, Hub, SentryFutureExt};
+use sentry::{ClientOptions, Hub, SentryFutureExt, TransactionContext};
 use sentry_tower::{NewSentryLayer, SentryHttpLayer};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_transaction_id::{
@@ -139,6 +139,23 @@ fn a_sentry_layer_outside_of_a_base_is_a_warning() {
         serve(one_by_one.clone()).await;
         serve(one_by_one).await;
         assert_eq!(said(PART).len(), 3, "{}", printed());
+    });
+}
+
+#[test]
+fn after_its_first_requests_a_layer_no_longer_looks_around() {
+    story_with(ClientOptions::new().traces_sample_rate(1.0), |sentry| async move {
+        let layer = BindTransactionIdLayer::new().hub(&sentry.hub);
+        let service = ServiceBuilder::new().layer(layer).service_fn(answers);
+        // As many as its counter has values.
+        for _ in 0..256 {
+            service.clone().oneshot(order()).await.unwrap();
+        }
+        let transaction = sentry.hub.start_transaction(TransactionContext::new("job", "task"));
+        sentry.hub.configure_scope(|scope| scope.set_span(Some(transaction.clone().into())));
+        service.oneshot(order()).await.unwrap();
+        assert!(said("a Sentry span is active outside").is_empty(), "{}", printed());
+        transaction.finish();
     });
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -27,11 +27,12 @@ use tonic::transport::{Channel, Server};
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext};
 use tower_transaction_id::{
-    AllowedHosts, BindTransactionIdLayer, InScope, InjectTransactionIdLayer, Trust,
+    AllowedHosts, BindTransactionIdLayer, Failures, InScope, InjectTransactionIdLayer, Trust,
 };
 
 use crate::support::{
@@ -490,6 +491,121 @@ fn a_grpc_status_counts_in_the_headers_and_in_the_trailers() {
         let response = Http::Two.client().post(format!("http://{address}/Fails")).send().await;
         response.unwrap().bytes().await.unwrap();
         assert_eq!(next().await, ("POST /Fails".into(), SpanStatus::InternalError, Some(13)));
+    });
+}
+
+#[test]
+fn each_grpc_code_has_its_status_and_in_a_response_that_is_not_grpc_none() {
+    const STATUSES: [SpanStatus; 18] = [
+        SpanStatus::Ok,
+        SpanStatus::Cancelled,
+        SpanStatus::UnknownError,
+        SpanStatus::InvalidArgument,
+        SpanStatus::DeadlineExceeded,
+        SpanStatus::NotFound,
+        SpanStatus::AlreadyExists,
+        SpanStatus::PermissionDenied,
+        SpanStatus::ResourceExhausted,
+        SpanStatus::FailedPrecondition,
+        SpanStatus::Aborted,
+        SpanStatus::OutOfRange,
+        SpanStatus::Unimplemented,
+        SpanStatus::InternalError,
+        SpanStatus::Unavailable,
+        SpanStatus::DataLoss,
+        SpanStatus::Unauthenticated,
+        // No code of gRPC's.
+        SpanStatus::UnknownError,
+    ];
+    story_with(traced(1.0), |sentry| async move {
+        for (content_type, is_grpc) in
+            [("application/grpc", true), ("application/grpc+proto", true), ("text/plain", false)]
+        {
+            for (code, status) in STATUSES.into_iter().enumerate() {
+                let answers = async |_: Request<()>| {
+                    let response = Response::builder()
+                        .header(header::CONTENT_TYPE, content_type)
+                        .header("grpc-status", code.to_string());
+                    Ok::<_, Never>(response.body(Empty::<Bytes>::new()).unwrap())
+                };
+                let layer = measures().capture_failures(Failures::new());
+                let service = ServiceBuilder::new().layer(layer).service_fn(answers);
+                let response = service.oneshot(Request::new(())).await.unwrap();
+                response.into_body().collect().await.unwrap();
+                let sent = sentry.take_sent();
+                let measured = trace(&sent.transactions[0].contexts);
+                let expected = if is_grpc { status } else { SpanStatus::Ok };
+                assert_eq!(measured.status, Some(expected), "{content_type} {code}");
+                assert_eq!(measured.data.contains_key(GRPC_CODE), is_grpc, "{content_type} {code}");
+                let is_failure = is_grpc && [2, 4, 12, 13, 14, 15].contains(&code);
+                assert_eq!(sent.events.len(), usize::from(is_failure), "{content_type} {code}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_request_that_is_not_recorded_is_measured_and_one_that_is_not_sampled_is_not_sent() {
+    for rate in [1.0, 0.0] {
+        story_with(traced(rate), |sentry| async move {
+            let layer = measures().record_request(false);
+            let answers = async |request: Request<()>| {
+                let mut trailers = HeaderMap::new();
+                trailers.insert("grpc-status", HeaderValue::from_static("5"));
+                let frames = stream::iter([Ok::<_, BoxError>(Frame::<Bytes>::trailers(trailers))]);
+                let response = Response::builder().header(header::CONTENT_TYPE, "application/grpc");
+                match request.uri().path() {
+                    "/fails" => Err::<_, BoxError>("out of mustard".into()),
+                    _ => Ok(response.body(StreamBody::new(frames)).unwrap()),
+                }
+            };
+            let service = ServiceBuilder::new().layer(layer).service_fn(answers);
+            let request = |path| Request::get(path).body(()).unwrap();
+            service.clone().oneshot(request("/fails")).await.err().unwrap();
+            let body = service.oneshot(request("/cook")).await.unwrap().into_body();
+            body.collect().await.unwrap();
+            let messages = BindMessageLayer::new("orders", MessageContext::clone);
+            let worker =
+                messages.measure_performance(true).layer(service_fn(async |_| Ok::<_, Never>(())));
+            worker.oneshot(MessageContext::default()).await.unwrap();
+
+            let transactions = sentry.take_sent().transactions;
+            let sent: Vec<_> = transactions
+                .iter()
+                .map(|sent| (sent.name.as_deref().unwrap(), trace(&sent.contexts).status.unwrap()))
+                .collect();
+            let expected = [
+                ("GET /fails", SpanStatus::UnknownError),
+                ("GET /cook", SpanStatus::NotFound),
+                ("orders", SpanStatus::Ok),
+            ];
+            assert_eq!(sent, if rate > 0.0 { &expected[..] } else { &[] }, "{rate}");
+        });
+    }
+}
+
+#[test]
+fn the_last_byte_of_a_known_length_ends_the_request() {
+    story_with(traced(1.0), |sentry| async move {
+        // A server polls no further once it has sent as many bytes as the header announces.
+        for (taken, status) in [(1, SpanStatus::Cancelled), (2, SpanStatus::Ok)] {
+            let answers = async |_: Request<()>| {
+                let frames =
+                    ["one", "two"].map(|data| Ok::<_, Never>(Frame::data(data.as_bytes())));
+                let body = StreamBody::new(stream::iter(frames));
+                let response = Response::builder().header(header::CONTENT_LENGTH, 6);
+                Ok::<_, Never>(response.body(body).unwrap())
+            };
+            let service = ServiceBuilder::new().layer(measures()).service_fn(answers);
+            let mut body = service.oneshot(Request::new(())).await.unwrap().into_body();
+            for _ in 0..taken {
+                body.frame().await.unwrap().unwrap();
+            }
+            drop(body);
+            let sent = sentry.take_sent();
+            let measured = trace(&sent.transactions[0].contexts);
+            assert_eq!(measured.status, Some(status), "{taken} of 2 frames");
+        }
     });
 }
 

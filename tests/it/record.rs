@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -321,11 +322,15 @@ fn an_event_keeps_a_request_and_a_transaction_of_its_own() {
 
 /// Calls another service, which answers.
 async fn call(path: &str) {
+    let request = Request::get(format!("http://kitchen.test{path}?token=secret")).body(());
+    send_call(request.unwrap()).await;
+}
+
+async fn send_call(request: Request<()>) {
     let client = ServiceBuilder::new()
         .layer(InjectTransactionIdLayer::new(AllowedHosts::any()))
         .service_fn(async |_: Request<()>| Ok::<_, Never>(http::Response::new(())));
-    let request = Request::get(format!("http://kitchen.test{path}?token=secret")).body(());
-    client.oneshot(request.unwrap()).await.unwrap();
+    client.oneshot(request).await.unwrap();
 }
 
 fn add_breadcrumb(message: &str) {
@@ -368,8 +373,11 @@ fn calls_are_among_the_breadcrumbs_by_time_as_if_they_had_been_added() {
     fn edits() -> ClientOptions {
         ClientOptions::new().before_breadcrumb(edit)
     }
+    fn asks_in_vain() -> ClientOptions {
+        limit(0).before_breadcrumb(|_| panic!("asked about a breadcrumb that is not kept"))
+    }
     type Row = (fn() -> ClientOptions, &'static str, &'static str);
-    let table: [Row; 9] = [
+    let table: [Row; 10] = [
         (ClientOptions::new, "/1 /2", "/1 /2"),
         (ClientOptions::new, "/1 a /2 b /3", "/1 a /2 b /3"),
         (ClientOptions::new, "a b /1", "a b /1"),
@@ -379,6 +387,7 @@ fn calls_are_among_the_breadcrumbs_by_time_as_if_they_had_been_added() {
         (|| limit(3), "a /1 /2 /3 /4 /5", "/3 /4 /5"),
         (|| limit(3), "/1 a b c", "a b c"),
         (|| limit(0), "/1 a", ""),
+        (asks_in_vain, "/1", ""),
     ];
     for (options, steps, expected) in table {
         each_way(options, async |sentry, way, layer| {
@@ -407,6 +416,22 @@ fn calls_are_among_the_breadcrumbs_by_time_as_if_they_had_been_added() {
             assert_eq!(trail(report).join(" "), expected, "{steps}, {way}");
         });
     }
+}
+
+#[test]
+fn without_a_call_the_breadcrumbs_stay_in_the_order_of_the_event() {
+    async fn handler() {
+        for (message, timestamp) in [("late", SystemTime::now()), ("early", UNIX_EPOCH)] {
+            let message = Some(message.to_owned());
+            sentry::add_breadcrumb(Breadcrumb { message, timestamp, ..Default::default() });
+        }
+        capture("handled");
+    }
+    each_way(ClientOptions::new, async |sentry, way, layer| {
+        let app = Router::new().route("/orders/{place}", post(handler)).layer(layer);
+        send(&app, "one").await;
+        assert_eq!(trail(&sentry.take_events()[0]), ["late", "early"], "{way}");
+    });
 }
 
 #[test]
@@ -640,13 +665,17 @@ fn an_event_below_two_hubs_that_complete_it_shows_each_call_once() {
 #[test]
 fn an_open_stream_keeps_no_buffer_of_its_request() {
     each_way(ClientOptions::new, async |_, way, layer| {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let of_call = alive.clone();
         let handler = async move || {
+            let uri = Buffer::uri("http://kitchen.test/cook", &of_call);
+            send_call(Request::get(uri).body(()).unwrap()).await;
             let frame = pending::<Result<&str, Never>>();
             Body::from_stream(stream::once(frame))
         };
         let app = Router::new().fallback(handler).layer(layer);
-        let alive = Arc::new(AtomicUsize::new(0));
         let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Buffer::uri("/orders/one", &alive);
         for (name, value) in [("x-transaction-id", "mine"), ("user-agent", "browser")] {
             request.headers_mut().insert(name, Buffer::header_value(value, &alive));
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
 use http_body::{Body, Frame};
 use sentry::{Hub, SentryFutureExt};
 use tower_transaction_id::{InScope, TransactionId, TransactionIdScope};
@@ -300,6 +301,39 @@ fn a_scope_moves_between_threads_and_a_cancelled_task_is_dropped_inside() {
     std::thread::spawn(move || drop(task)).join().unwrap();
     let tag = Some("moved".to_owned());
     assert_eq!(sentry.take(), [("polled".to_owned(), tag.clone()), ("dropped".to_owned(), tag)]);
+}
+
+#[test]
+fn a_bound_closure_runs_and_is_dropped_in_its_scope() {
+    story(async |sentry| {
+        let witness = CaptureOnDrop("dropped");
+        let job = TransactionIdScope::new(id("mine")).bind_fn(move || {
+            let _witness = witness;
+            current()
+        });
+        assert_eq!(current(), None);
+        let ran = std::thread::spawn(job).join().unwrap();
+        assert_eq!(ran.as_deref(), Some("mine"));
+        let witness = CaptureOnDrop("never run");
+        drop(TransactionIdScope::new(id("other")).bind_fn(move || drop(witness)));
+        let expected = [("dropped", "mine"), ("never run", "other")];
+        let expected = expected.map(|(text, id)| (text.to_owned(), Some(id.to_owned())));
+        assert_eq!(sentry.take(), expected);
+    });
+}
+
+#[test]
+fn a_bound_stream_yields_in_its_scope_as_many_items_as_before() {
+    let items = stream::iter(["one", "two"]).map(|item| (item, current()));
+    let mut bound = pin!(TransactionIdScope::new(id("mine")).bind(items));
+    let mut cx = Context::from_waker(Waker::noop());
+    for (item, left) in [("one", 2), ("two", 1)] {
+        assert_eq!(Stream::size_hint(&*bound), (left, Some(left)));
+        let next = bound.as_mut().poll_next(&mut cx);
+        assert_eq!(next, Poll::Ready(Some((item, Some("mine".to_owned())))));
+        assert_eq!(current(), None);
+    }
+    assert_eq!(bound.as_mut().poll_next(&mut cx), Poll::Ready(None));
 }
 
 #[test]

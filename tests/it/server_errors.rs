@@ -500,3 +500,20 @@ fn grpc_failures_are_found_in_headers_and_in_trailers() {
         assert_eq!(sentry.take().len(), 1);
     });
 }
+
+#[test]
+fn a_request_may_be_polled_as_often_as_it_likes() {
+    story_with(ClientOptions::new().traces_sample_rate(1.0), |sentry| async move {
+        // The layer looks for the span of an inner layer at some of these polls.
+        let waits = async |_: Request<()>| {
+            for _ in 0..300 {
+                tokio::task::yield_now().await;
+            }
+            let response = Response::builder().status(FAILED);
+            Ok::<_, Never>(response.body(String::new()).unwrap())
+        };
+        let service = ServiceBuilder::new().layer(captures()).service_fn(waits);
+        service.oneshot(Request::new(())).await.unwrap();
+        assert_eq!(sentry.take().len(), 1);
+    });
+}

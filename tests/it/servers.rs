@@ -266,15 +266,17 @@ fn trust_decides_whose_id_is_kept() {
     }
     story(|sentry| async move {
         let by_peer = Trust::when(|request| {
-            assert_eq!((request.method().as_str(), request.uri().path()), ("GET", "/"));
+            let is_inside = request.headers().contains_key("x-inside");
+            assert_eq!(request.method().as_str(), if is_inside { "POST" } else { "GET" });
+            assert_eq!(request.uri().path(), "/");
             let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
             let peer = peer.expect("the server set it");
-            peer.0.ip().is_loopback() && request.headers().contains_key("x-inside")
+            peer.0.ip().is_loopback() && is_inside
         });
         assert_eq!(format!("{by_peer:?}"), "Trust::when(..)");
         let app = |trust| {
             let layer = BindTransactionIdLayer::new().trust(trust);
-            Router::new().route("/", get(handler)).layer(layer)
+            Router::new().route("/", get(handler).post(handler)).layer(layer)
         };
         let never = serve(app(Trust::never())).await;
         let by_peer = serve(app(by_peer)).await;
@@ -290,7 +292,11 @@ fn trust_decides_whose_id_is_kept() {
         get_with_ids(never, &[b"<theirs>"]).await;
         assert_eq!(tag(&sentry.take_events()[0], "upstream_transaction_id"), None);
 
-        let inside = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-inside: 1\r\n\
+        // Without an ID and a trace there is nothing to trust.
+        let asked_in_vain = app(Trust::when(|_| panic!("there is nothing to trust")));
+        assert!(get_with_ids(serve(asked_in_vain).await, &[]).await.starts_with("HTTP/1.1 200"));
+
+        let inside = b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-inside: 1\r\n\
             x-transaction-id: theirs\r\n\r\n";
         assert_eq!(echo(&raw(by_peer, inside).await), "theirs");
         assert_ne!(echo(&get_with_ids(by_peer, &[b"theirs"]).await), "theirs");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use sentry::integrations::tracing::{BreadcrumbLayer, ErrorLayer, SpanLayer};
 use sentry::protocol::{
     Context, EnvelopeItem, Event, ItemContainer, Log, Map, Metric, TraceContext, Transaction,
@@ -265,6 +265,12 @@ impl Buffer {
         alive.fetch_add(1, SeqCst);
         let buffer = Self { bytes, alive: alive.clone() };
         HeaderValue::from_maybe_shared(Bytes::from_owner(buffer)).unwrap()
+    }
+
+    pub(crate) fn uri(bytes: &'static str, alive: &Arc<AtomicUsize>) -> Uri {
+        alive.fetch_add(1, SeqCst);
+        let buffer = Self { bytes, alive: alive.clone() };
+        Uri::from_maybe_shared(Bytes::from_owner(buffer)).unwrap()
     }
 }
 
