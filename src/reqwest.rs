@@ -72,10 +72,6 @@ impl ClientRequest for Request {}
 impl ClientResponse for Response {}
 
 impl sealed::Request for Request {
-    fn headers(&self) -> &HeaderMap {
-        self.headers()
-    }
-
     fn headers_mut(&mut self) -> &mut HeaderMap {
         self.headers_mut()
     }

@@ -240,6 +240,7 @@ impl HostRule {
             Pattern::Ip(allowed) => parse_ip(host) == Some(*allowed),
             // `allowed` is a valid name, so an equal `name` is valid too.
             Pattern::Name(allowed) => allowed.eq_ignore_ascii_case(name),
+            // A name has a label before the dot.
             Pattern::Below(suffix) => is_below(name, suffix) && is_name(name),
         };
         host_matches && (self.port.is_none() || self.port == port())
@@ -279,10 +280,10 @@ fn ends_in_a_number(name: &str) -> bool {
     digits.chars().all(|c| c.is_digit(radix))
 }
 
-/// Returns whether `name` consists of at least one byte, a dot and `suffix`, in any case.
+/// Returns whether `name` ends in a dot and `suffix`, in any case.
 fn is_below(name: &str, suffix: &str) -> bool {
     let name = name.as_bytes();
-    let dot = name.len().checked_sub(suffix.len() + 1).filter(|dot| *dot > 0);
+    let dot = name.len().checked_sub(suffix.len() + 1);
     dot.is_some_and(|dot| {
         name[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(suffix.as_bytes())
     })

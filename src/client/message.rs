@@ -36,7 +36,6 @@ pub(crate) mod sealed {
 
     #[allow(unreachable_pub)] // public in name only, so that nobody else can implement it
     pub trait Request {
-        fn headers(&self) -> &HeaderMap;
         fn headers_mut(&mut self) -> &mut HeaderMap;
         fn method(&self) -> &Method;
         #[allow(private_interfaces)]
@@ -56,10 +55,6 @@ pub(crate) mod sealed {
 }
 
 impl<B> sealed::Request for http::Request<B> {
-    fn headers(&self) -> &HeaderMap {
-        self.headers()
-    }
-
     fn headers_mut(&mut self) -> &mut HeaderMap {
         self.headers_mut()
     }
