@@ -17,8 +17,17 @@ use crate::InvalidTransactionId;
 /// The route that the framework matched.
 #[cfg(feature = "axum")]
 pub(crate) type Route = axum::extract::MatchedPath;
+/// No framework is known, so there are no routes.
 #[cfg(not(feature = "axum"))]
-pub(crate) type Route = std::convert::Infallible;
+#[derive(Clone)]
+pub(crate) enum Route {}
+
+#[cfg(not(feature = "axum"))]
+impl Route {
+    pub(crate) fn as_str(&self) -> &str {
+        match *self {}
+    }
+}
 
 /// The record of the work in one scope.
 #[derive(Default)]

@@ -17,6 +17,21 @@ pub(crate) struct ScopeSpan {
     span: Option<tracing::Span>,
 }
 
+impl ScopeSpan {
+    /// Enters the span, if there is one. Returns whether [`exit`](Self::exit) has to follow on this
+    /// thread.
+    #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self))]
+    pub(crate) fn enter(&self) -> bool {
+        #[cfg(feature = "tracing")]
+        let entered = self.span.as_ref().and_then(|span| {
+            span.with_subscriber(|(id, dispatch)| has_subscriber(|| dispatch.enter(id)))
+        });
+        #[cfg(not(feature = "tracing"))]
+        let entered = None;
+        entered == Some(true)
+    }
+}
+
 #[cfg(feature = "tracing")]
 impl ScopeSpan {
     pub(crate) fn new(span: tracing::Span) -> Self {
@@ -25,15 +40,6 @@ impl ScopeSpan {
 
     pub(crate) fn is_some(&self) -> bool {
         self.span.is_some()
-    }
-
-    /// Enters the span, if there is one. Returns whether [`exit`](Self::exit) has to follow on this
-    /// thread.
-    pub(crate) fn enter(&self) -> bool {
-        let entered = self.span.as_ref().and_then(|span| {
-            span.with_subscriber(|(id, dispatch)| has_subscriber(|| dispatch.enter(id)))
-        });
-        entered == Some(true)
     }
 
     /// Drops the handle of the span. If it is the last handle, this ends the span.
@@ -54,10 +60,6 @@ impl ScopeSpan {
 #[allow(clippy::unused_self)]
 impl ScopeSpan {
     pub(crate) fn is_some(&self) -> bool {
-        false
-    }
-
-    pub(crate) fn enter(&self) -> bool {
         false
     }
 

@@ -3,7 +3,7 @@
 use sentry::protocol::{Map, Request, Url};
 use sentry::utils::is_sensitive_header;
 
-use crate::scope::record::{RecordedHeaders, RequestRecord, Target};
+use crate::scope::record::{RecordedHeaders, RequestRecord, Route, Target};
 use crate::telemetry::report::known_method;
 use crate::telemetry::urls::url_at;
 #[cfg(feature = "reqwest")]
@@ -33,14 +33,8 @@ pub(crate) fn full_name(request: &RequestRecord) -> String {
     [known_method(&request.method), " ", place].concat()
 }
 
-#[cfg(feature = "axum")]
 fn route(request: &RequestRecord) -> Option<&str> {
-    request.route.as_ref().map(axum::extract::MatchedPath::as_str)
-}
-
-#[cfg(not(feature = "axum"))]
-fn route(request: &RequestRecord) -> Option<&str> {
-    request.route.as_ref().map(|never| match *never {})
+    request.route.as_ref().map(Route::as_str)
 }
 
 /// Returns the URL; `None` where the request names no host. A scheme that the request does not name is
