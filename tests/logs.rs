@@ -676,7 +676,7 @@ impl<S: Subscriber> Layer<S> for Breaks {
 fn a_panic_of_the_subscriber_is_printed_and_passed_on() {
     static PRINTED: AtomicUsize = AtomicUsize::new(0);
     support::in_child("a_panic_of_the_subscriber_is_printed_and_passed_on", || {
-        panic::set_hook(Box::new(|_| drop(PRINTED.fetch_add(1, Relaxed))));
+        panic::set_hook(Box::new(|_| _ = PRINTED.fetch_add(1, Relaxed)));
         let subscriber = Dispatch::new(Registry::default().with(Breaks));
         dispatcher::with_default(&subscriber, || {
             let scope = TransactionIdScope::new("mine".parse().unwrap());

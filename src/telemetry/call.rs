@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use sentry::protocol::{Event, Exception, Level, Request, SpanStatus, Url};
+use sentry::protocol::{Event, Exception, Request, SpanStatus, Url};
 use sentry::{Hub, Span, TransactionOrSpan};
 
 use crate::TransactionId;
@@ -36,7 +36,7 @@ impl CallReport<'_> {
             None => status.to_string(),
             Some(code) => format!("gRPC {code}"),
         };
-        let mut event = Event { level: Level::Error, ..Event::default() };
+        let mut event = Event::default();
         event.contexts.insert("response".to_owned(), response_context(status).into());
         if let Some(peer) = peer {
             event.tags.insert(PEER_TAG.to_owned(), peer.to_string());
@@ -49,8 +49,7 @@ impl CallReport<'_> {
     pub(crate) fn failed<E>(&self, error: Option<&(dyn Error + 'static)>) {
         let Some(error) = error else {
             let ty = type_name::<E>();
-            let event = Event { level: Level::Error, ..Event::default() };
-            return self.capture(event, ty, ty.to_owned());
+            return self.capture(Event::default(), ty, ty.to_owned());
         };
         let (event, root) = event_from(error);
         let text = event.exception.last().and_then(|exception| exception.value.clone());

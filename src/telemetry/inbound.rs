@@ -4,7 +4,7 @@ use std::error::Error;
 
 use http::StatusCode;
 use sentry::Hub;
-use sentry::protocol::{Event, Level, TraceContext};
+use sentry::protocol::{Event, TraceContext};
 
 use crate::TransactionId;
 use crate::scope::TransactionIdScope;
@@ -26,7 +26,7 @@ pub(crate) enum Answer {
 impl TransactionIdScope {
     /// Reports an answer that is a failure. `peer` is the ID in the answer, if it is another valid ID.
     pub(crate) fn report_answer(&self, answer: &Answer, peer: Option<&TransactionId>) {
-        let mut event = Event { level: Level::Error, ..Event::default() };
+        let mut event = Event::default();
         let outcome = match answer {
             Answer::Status(status) => {
                 event.contexts.insert("response".to_owned(), response_context(*status).into());

@@ -45,7 +45,7 @@ pub(crate) fn opaque_error<E>() -> (Event<'static>, String) {
     let ty = std::any::type_name::<E>().to_owned();
     let exception = Exception { ty: ty.clone(), ..Exception::default() };
     let exception = vec![exception].into();
-    (Event { exception, level: Level::Error, ..Event::default() }, ty)
+    (Event { exception, ..Event::default() }, ty)
 }
 
 /// Returns the ID in the headers of a response, if it is valid and differs from `ours`.
@@ -84,8 +84,8 @@ pub(crate) fn fingerprint(parts: [String; 3]) -> Fingerprint {
     Cow::Owned(parts.map(Cow::Owned).into())
 }
 
-/// Captures `event` on a fork of `hub`. The scope of the hub is applied before `complete` runs, so that
-/// `complete` sees the values that the user has set.
+/// Captures `event`, whose level is error by default, on a fork of `hub`. The scope of the hub is applied
+/// before `complete` runs, so that `complete` sees the values that the user has set.
 pub(crate) fn capture(
     hub: &Arc<Hub>,
     mut event: Event<'static>,

@@ -81,6 +81,9 @@ fn the_parsed_host_decides() {
         // The host after the `@` is as long as the listed name.
         (exact, "/path", Some("example.com@evil.test.x"), false),
         (v6, "/path", Some("[::1]:8080"), true),
+        (port, "/path", Some("example.com:8443"), true),
+        (port, "/path", Some("example.com"), false),
+        (port, "other://example.com/", None, false),
         (exact, "/path", None, false),
         // If the URI has an authority, the `Host` header does not count.
         (exact, "http://evil.test/", Some("example.com"), false),

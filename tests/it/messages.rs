@@ -288,6 +288,21 @@ fn with_a_base_the_hub_of_the_worker_does_not_count() {
 }
 
 #[test]
+fn on_a_hub_that_is_not_of_the_current_scope_an_event_shows_its_message_as_well() {
+    story(async |sentry| {
+        let other = Sentry::new();
+        let outer = TransactionIdScope::new("outer".parse().unwrap());
+        outer.run(|| {
+            Hub::run(other.hub.clone(), || {
+                layer().scope(&order("rye", &[])).run(|| capture("cooked"));
+            });
+        });
+        assert_eq!(other.take_events()[0].transaction.as_deref(), Some("orders"));
+        assert_eq!(sentry.take(), []);
+    });
+}
+
+#[test]
 fn a_message_that_is_dropped_is_dropped_in_its_scope() {
     story_with(ClientOptions::new().traces_sample_rate(1.0), async |sentry| {
         let layer = layer().measure_performance(true);

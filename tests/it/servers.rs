@@ -260,6 +260,18 @@ fn hyper_serves_http1_and_http2_alike() {
 }
 
 #[test]
+fn a_fork_keeps_the_upstream_id_of_its_request() {
+    story(|sentry| async move {
+        let handler = async || InScope::fork(async { capture("forked") }).await;
+        let layer = BindTransactionIdLayer::new().trust(Trust::never());
+        let app = Router::new().route("/", get(handler)).layer(layer);
+        get_with_ids(serve(app).await, &[b"theirs"]).await;
+        let event = &sentry.take_events()[0];
+        assert_eq!(tag(event, "upstream_transaction_id").as_deref(), Some("theirs"));
+    });
+}
+
+#[test]
 fn trust_decides_whose_id_is_kept() {
     async fn handler() {
         capture("handled");

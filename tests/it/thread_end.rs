@@ -7,6 +7,8 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::pending;
+use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +23,7 @@ use tower_transaction_id::{
     TransactionId, TransactionIdScope,
 };
 
-use crate::support::{Never, Sentry, capture, in_child, tag};
+use crate::support::{CaptureOnDrop, Never, Sentry, capture, in_child, tag};
 
 /// Runs `story` in a child process, where `Hub::main` has the client of the [`Sentry`]. Fails if the
 /// child aborts or fails.
@@ -383,4 +385,21 @@ fn each_way_in_is_open_while_a_thread_ends_that_never_went_it() {
         are_open(&WAYS, &[&[Hub, Kept, Random], &[Kept, Hub], &[Kept, Hub, Random]]);
         are_open(&REPORTS, &[&[Kept, Hub]]);
     });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "starts a process")]
+fn a_panic_hook_that_was_set_later_prints_nothing_of_the_end_either() {
+    static PRINTED: AtomicUsize = AtomicUsize::new(0);
+    survives(
+        "thread_end::a_panic_hook_that_was_set_later_prints_nothing_of_the_end_either",
+        |_| {
+            for _ in 0..2 {
+                panic::set_hook(Box::new(|_| _ = PRINTED.fetch_add(1, SeqCst)));
+                let order = &[First::Kept, First::Hub];
+                keep_to_the_end(order, Box::new(scope("kept").bind(CaptureOnDrop("dropped"))));
+                assert_eq!(PRINTED.load(SeqCst), 0);
+            }
+        },
+    );
 }
