@@ -152,6 +152,7 @@ fn a_list_with_an_entry_that_is_no_host_is_refused_by_name() {
         assert_eq!(format!("{error:?}"), error.to_string());
     }
     let empty = AllowedHosts::only::<[&str; 0]>([]).unwrap_err();
+    assert_eq!(empty.entry(), "");
     assert!(empty.to_string().contains("empty"), "{empty}");
 }
 

@@ -23,7 +23,7 @@ use tower_transaction_id::{
     TransactionId, TransactionIdScope,
 };
 
-use crate::support::{CaptureOnDrop, Never, Sentry, capture, in_child, tag};
+use crate::support::{Never, Sentry, capture, in_child, tag};
 
 /// Runs `story` in a child process, where `Hub::main` has the client of the [`Sentry`]. Fails if the
 /// child aborts or fails.
@@ -397,7 +397,7 @@ fn a_panic_hook_that_was_set_later_prints_nothing_of_the_end_either() {
             for _ in 0..2 {
                 panic::set_hook(Box::new(|_| _ = PRINTED.fetch_add(1, SeqCst)));
                 let order = &[First::Kept, First::Hub];
-                keep_to_the_end(order, Box::new(scope("kept").bind(CaptureOnDrop("dropped"))));
+                keep_to_the_end(order, Box::new(scope("kept").bind(vec!["hot dog"])));
                 assert_eq!(PRINTED.load(SeqCst), 0);
             }
         },
