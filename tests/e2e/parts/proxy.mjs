@@ -63,12 +63,12 @@ class Proxy {
     Object.assign(this, { kind, name: kind.name, own, url, http2, server });
   }
 
-  // The one line of the access log with an ID, as { id, status, request }. The proxy writes the line after
-  // the response, so this waits for the line.
-  async logged(id) {
+  // The one line of the access log with an ID and a request of this pattern, as { id, status, request }. The proxy
+  // writes the line after the response, so this waits for the line.
+  async logged(id, request = /^/) {
     return eventually(PATIENCE, async () => {
       const entries = this.#log();
-      const found = entries.filter((entry) => entry.id === id);
+      const found = entries.filter((entry) => entry.id === id && request.test(entry.request));
       if (found.length !== 1) {
         throw new Broken(
           `the log of ${this.name}: expected one line with ${id}, and there are ${found.length}; `

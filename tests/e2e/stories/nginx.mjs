@@ -1,7 +1,6 @@
 // The same through nginx. The log, the response and the reports have the same ID, whether the client,
 // nginx or the storefront generated it.
 import { execFileSync } from 'node:child_process';
-import { matches } from '../parts/check.mjs';
 import { startNginx } from '../parts/nginx.mjs';
 import * as shopPage from '../parts/page.mjs';
 import { HEXADECIMAL, beforeAStandIn, beforeTheShop } from '../parts/proxies.mjs';
@@ -44,6 +43,8 @@ async function onThePage(stage) {
   await shopPage.sameEverywhere(visitor, id, FAILED);
   const services = ['browser', 'storefront', 'kitchen'];
   await stage.project.story(id, services);
-  matches('page: the request in the log', (await nginx.logged(id)).request, /^POST \/orders/);
+  // The first order of a visit has the ID of the page load.
+  await nginx.logged(id, /^GET \/ /);
+  await nginx.logged(id, /^POST \/orders /);
   return { what: 'page', id, services: ['nginx', ...services] };
 }
