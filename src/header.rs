@@ -24,6 +24,7 @@ pub(crate) fn first_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Optio
 }
 
 /// Reads the header `name` of a message.
+#[inline]
 fn read(headers: &HeaderMap, name: &HeaderName) -> Reading {
     // If the map has as many lines as names, no name has two lines. To compare the two numbers is
     // quicker than to count the lines.
