@@ -4,7 +4,9 @@
 //!   one main hub. The variants take turns in each round.
 //! - Writes per request to memory that another thread writes too, counted by [`sharing`]. This machine
 //!   may have few cores. Many cores would wait for each other at these writes.
+//! - The cost of such a write on two cores, and a model of 64 cores that is made of these figures: [`cores`].
 
+mod cores;
 mod sharing;
 #[path = "../variants/mod.rs"]
 mod variants;
@@ -12,6 +14,7 @@ mod variants;
 use std::sync::Barrier;
 use std::thread;
 
+use cores::Work;
 use cpu_time::ThreadTime;
 use variants::table::Table;
 use variants::{Case, Subject, Variant, sentry_client, subjects};
@@ -27,6 +30,7 @@ fn main() {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut counts = vec![1, 2, cores];
     counts.dedup();
+    let mut generate_on = Vec::new();
     for case in [Case::GENERATE_ON, Case::READ_ON] {
         let mut head = vec!["threads"];
         head.extend(Variant::ALL.map(Variant::name));
@@ -34,6 +38,9 @@ fn main() {
         let mut table = Table::new(head);
         for count in &counts {
             let times = times(&case, *count);
+            if *count <= 2 && case.name == Case::GENERATE_ON.name {
+                generate_on.push(times);
+            }
             let added = times.map(|time| time - times[0]);
             let [_, lite, peer, ours, base, _, full] = added;
             let mut row = vec![count.to_string(), format!("({:.0})", times[0])];
@@ -47,7 +54,56 @@ fn main() {
             case.name
         ));
     }
-    sharing::print();
+    let Some(shared) = sharing::print() else { return };
+    if let [one, two] = generate_on[..] {
+        print_cores(&one, &two, &shared);
+    }
+}
+
+/// The time of a turn between two sockets, as processors of this kind take it. Assumed, not measured.
+const BETWEEN_SOCKETS: f64 = 100.0;
+/// The nanoseconds of work that a small real handler adds to the layers.
+const HANDLER: f64 = 20_000.0;
+
+/// Prints the model of many cores, for requests without an ID and Sentry on. `one` and `two` are the times on as many
+/// threads, and `shared` are the writes to each shared line.
+fn print_cores(one: &[f64], two: &[f64], shared: &[Vec<f64>]) {
+    let (alone, turn) = (cores::write_alone(), cores::turn());
+    let mut table =
+        Table::new(["on a line of its own", "on a line that two cores write, each turn"]);
+    table.row([format!("{alone:.1}"), format!("{turn:.1}")]);
+    table.print("Nanoseconds of an atomic write, measured");
+    let mut table = Table::new([
+        "generate, on",
+        "atomic writes",
+        "to one line",
+        "ns more on 2, measured",
+        "on 2, model",
+        "on 64, model",
+        "on 64 in 2 sockets, model",
+        "most requests/s, model",
+    ]);
+    for (number, variant) in Variant::ALL.iter().enumerate().skip(1) {
+        let lines = &shared[number];
+        let layers = Work { alone: one[number], lines };
+        let service = Work { alone: one[number] + HANDLER, lines };
+        let most = service
+            .most_per_second(BETWEEN_SOCKETS)
+            .map_or_else(|| "-".to_owned(), |most| format!("{:.1} million", most / 1e6));
+        table.row([
+            variant.name().to_owned(),
+            format!("{:.1}", lines.iter().sum::<f64>()),
+            format!("{:.1}", lines.iter().copied().fold(0.0, f64::max)),
+            format!("{:.0}", two[number] - one[number] - (two[0] - one[0])),
+            format!("{:.0}", layers.waits(2, turn)),
+            format!("{:.0}", service.waits(64, turn)),
+            format!("{:.0}", service.waits(64, BETWEEN_SOCKETS)),
+            most,
+        ]);
+    }
+    table.print(
+        "Nanoseconds that a request waits for cache lines: measured on 2 cores, and by the model on 2 and 64",
+    );
 }
 
 /// The median of all rounds on all threads, for each variant.

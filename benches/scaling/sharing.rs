@@ -5,7 +5,7 @@
 //! is shared. The count has the writes of one thread to shared addresses that read, change and write
 //! in one instruction. In safe Rust, these are the atomic writes: reference counts and locks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::env;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -69,11 +69,17 @@ struct Access {
     modifies: bool,
 }
 
-pub(crate) fn print() {
+/// The length of a cache line, in bytes.
+const LINE: u64 = 64;
+
+/// Prints the counts. Returns the writes per request to each shared cache line, for each variant in the case
+/// of [`Case::GENERATE_ON`]. `None` without valgrind.
+pub(crate) fn print() -> Option<Vec<Vec<f64>>> {
     if !callgrind::is_installed() {
         println!("shared writes: skipped, since valgrind is not installed");
-        return;
+        return None;
     }
+    let mut lines = None;
     let spans = spans();
     let mut spans = spans.chunks_exact(2);
     let mut head = vec!["atomic writes"];
@@ -85,23 +91,34 @@ pub(crate) fn print() {
             shared_writes(&pair[0], &pair[1])
         });
         let mut row = vec![case.name.to_owned()];
-        row.extend(shared.map(|(writes, places)| format!("{writes:.1} to {places}")));
+        row.extend(shared.iter().map(|writes| {
+            let count = u32::try_from(writes.len()).expect("a few writes");
+            let places: HashSet<_> = writes.iter().collect();
+            format!("{:.1} to {}", f64::from(count) / f64::from(REQUESTS), places.len())
+        }));
         table.row(row);
+        if case.name == Case::GENERATE_ON.name {
+            lines = Some(shared.map(|writes| per_line(&writes)).into());
+        }
     }
     table.print("Atomic writes per request to places in memory that another thread writes too");
+    lines
 }
 
-/// The shared atomic writes of `one` per request, and the number of places that they change.
-fn shared_writes(one: &[Access], other: &[Access]) -> (f64, usize) {
+/// The addresses of the shared atomic writes of `one`.
+fn shared_writes(one: &[Access], other: &[Access]) -> Vec<u64> {
     let others: HashSet<u64> = other.iter().map(|access| access.address).collect();
-    let shared: Vec<u64> = one
-        .iter()
-        .filter(|access| access.modifies && others.contains(&access.address))
-        .map(|access| access.address)
-        .collect();
-    let places: HashSet<u64> = shared.iter().copied().collect();
-    let count = u32::try_from(shared.len()).expect("a few writes");
-    (f64::from(count) / f64::from(REQUESTS), places.len())
+    let shared = one.iter().filter(|access| access.modifies && others.contains(&access.address));
+    shared.map(|access| access.address).collect()
+}
+
+/// The writes per request to each cache line.
+fn per_line(writes: &[u64]) -> Vec<f64> {
+    let mut lines = BTreeMap::<u64, f64>::new();
+    for address in writes {
+        *lines.entry(address / LINE).or_default() += 1.0 / f64::from(REQUESTS);
+    }
+    lines.into_values().collect()
 }
 
 /// The writes between each pair of marks.
