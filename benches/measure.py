@@ -26,7 +26,7 @@ def output(*command: str) -> str:
 def where() -> str:
     commit = output("git", "describe", "--always", "--dirty", "--exclude=*")
     models = re.findall(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    cpu = f"{len(models)} x {models[0]}" if models else platform.machine()
+    cpu = f"{len(models)} cores of {models[0]}" if models else platform.machine()
     return f"Measured at commit {commit}: {cpu}, {platform.system()}, {output('rustc', '--version')}."
 
 

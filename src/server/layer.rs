@@ -284,7 +284,7 @@ impl<R> BindTransactionIdLayer<R> {
     /// const id = page.serverTiming.findLast(({ name }) => name === 'transaction_id')?.description;
     /// ```
     ///
-    /// A page that comes out of a cache has the ID of the response that filled the cache, so send it with
+    /// A page that comes out of a cache has the ID of the response that filled the cache, so send the page with
     /// `Cache-Control: no-store`. Scripts of another origin see the metrics of a response only if it has the
     /// header `Timing-Allow-Origin`.
     #[must_use]
