@@ -31,7 +31,13 @@ pub(crate) fn any_pairs(hub: &Arc<Hub>, pairs: &[(String, Vec<u8>)]) {
     let context = MessageContext::read(pairs.iter().map(|(name, value)| (name, value)));
     assert_eq!(context.id().map(|id| id.as_str().as_bytes()), expected.map(Vec::as_slice));
     // What is printed shows no value but that of a valid ID.
-    assert!(format!("{context:?}").len() < 400);
+    if let (Some(first), None) = (first, expected)
+        && let Ok(text) = std::str::from_utf8(first)
+        && text.len() > 24
+    {
+        let printed = format!("{context:?}");
+        assert!(!printed.contains(text), "{printed}");
+    }
     let or = MessageContext::read(pairs.iter().map(|(name, value)| (name, value))).or_id(Some("7"));
     if first.is_none() {
         assert_eq!(or.id().unwrap(), "7", "the message brings none");
