@@ -139,7 +139,7 @@ fn policy(nonce: &TransactionId) -> HeaderValue {
     policy.try_into().expect("an ID has only characters that a header may have")
 }
 
-/// Writes a page that needs no other file, since the service may be in trouble, and no script. All values
+/// Writes a page that needs no other file, since the service may be in trouble, and works without its script. All values
 /// are escaped: the detail may repeat words of the visitor.
 fn page(problem: &Problem, id: &TransactionId, nonce: &TransactionId) -> String {
     let status = problem.status.as_u16();

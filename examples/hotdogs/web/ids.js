@@ -49,5 +49,5 @@ export function reportUnderPageLoad(Sentry) {
     const continued = () => Sentry.getCurrentScope().getPropagationContext();
     scope.setPropagationContext(Sentry.continueTrace({ sentryTrace, baggage }, continued));
   }
-  for (const error of window.earlyErrors.stop()) Sentry.captureException(error, { mechanism: { handled: false } });
+  for (const error of window.earlyErrors?.stop() ?? []) Sentry.captureException(error, { mechanism: { handled: false } });
 }

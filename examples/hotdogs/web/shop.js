@@ -13,7 +13,7 @@ const PATIENCE = 10_000;
 window.name = 'shop';
 
 const settings = fetch('/settings').then((response) => response.json()).catch(() => ({}));
-const sentry = settings.then(loadSentry);
+const sentry = settings.then(loadSentry).catch(() => null);
 
 document.getElementById('order').addEventListener('submit', (event) => {
   event.preventDefault();
