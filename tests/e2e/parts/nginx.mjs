@@ -1,4 +1,5 @@
 // nginx before a service.
+import { execFileSync } from 'node:child_process';
 import { startProxy } from './proxy.mjs';
 
 // The rest of a configuration, in the foreground and with all files in its own folder.
@@ -41,3 +42,11 @@ const NGINX = {
 };
 
 export const startNginx = (folder, service) => startProxy(folder, service, NGINX);
+
+// Whether nginx takes the first of several lines, as it does before 1.23.
+export function keepsFirst() {
+  const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` };
+  const version = execFileSync('sh', ['-c', 'nginx -v 2>&1'], { env, encoding: 'utf8' });
+  const [, major, minor] = /nginx\/(\d+)\.(\d+)/.exec(version).map(Number);
+  return major === 1 && minor < 23;
+}

@@ -1,7 +1,6 @@
 // The same through nginx. The log, the response and the reports have the same ID, whether the client,
 // nginx or the storefront generated it.
-import { execFileSync } from 'node:child_process';
-import { startNginx } from '../parts/nginx.mjs';
+import { keepsFirst, startNginx } from '../parts/nginx.mjs';
 import * as shopPage from '../parts/page.mjs';
 import { HEXADECIMAL, beforeAStandIn, beforeTheShop } from '../parts/proxies.mjs';
 import { FAILED } from '../parts/shop.mjs';
@@ -22,15 +21,10 @@ const FACTS = {
 };
 
 export async function tell(stage) {
-  // Before 1.23, nginx takes the first of several lines.
-  const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` };
-  const version = execFileSync('sh', ['-c', 'nginx -v 2>&1'], { env, encoding: 'utf8' });
-  const [, major, minor] = /nginx\/(\d+)\.(\d+)/.exec(version).map(Number);
-  const keepsFirst = major === 1 && minor < 23;
   return [
     await onThePage(stage),
     ...await beforeTheShop(stage, FACTS),
-    ...await beforeAStandIn(stage, { ...FACTS, keepsFirst }),
+    ...await beforeAStandIn(stage, { ...FACTS, keepsFirst: keepsFirst() }),
   ];
 }
 
