@@ -32,12 +32,11 @@ pub(crate) fn write_alone() -> f64 {
 pub(crate) fn turn() -> f64 {
     median(|| {
         let line = Line::default();
-        // In the time of one thread, both threads had their turns.
-        nanoseconds_of(&[&line, &line]) / 2.0
+        nanoseconds_of(&[&line, &line])
     })
 }
 
-/// The nanoseconds per write of threads that write one line each, all at the same time.
+/// The nanoseconds per write to a line, by threads that write one line each, all at the same time.
 fn nanoseconds_of(lines: &[&Line]) -> f64 {
     let barrier = &Barrier::new(lines.len());
     let times: Vec<f64> = thread::scope(|scope| {
@@ -47,7 +46,10 @@ fn nanoseconds_of(lines: &[&Line]) -> f64 {
             for _ in 0..WRITES {
                 black_box(line.0.fetch_add(1, Relaxed));
             }
-            start.elapsed().as_secs_f64() * 1e9 / f64::from(WRITES)
+            let took = start.elapsed().as_secs_f64() * 1e9;
+            // The line has the writes of all threads, until this thread ended.
+            let written = u32::try_from(line.0.load(Relaxed)).expect("some millions");
+            took / f64::from(written)
         };
         let threads: Vec<_> = lines.iter().map(|line| scope.spawn(move || run(line))).collect();
         threads.into_iter().map(|thread| thread.join().expect("it only counts")).collect()
