@@ -2,9 +2,11 @@
 
 #![no_main]
 
-#[path = "../../tests/it/claims.rs"]
-#[allow(dead_code)]
-mod claims;
+#[path = "../parts.rs"]
+#[allow(dead_code)] // each target uses its part
+mod parts;
+
+use parts::claims;
 
 type Input<'a> = (Vec<String>, &'a str, Option<&'a [u8]>);
 

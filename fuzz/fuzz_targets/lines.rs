@@ -2,14 +2,11 @@
 
 #![no_main]
 
-#[path = "../../tests/it/claims.rs"]
-#[allow(dead_code)]
-mod claims;
-#[path = "../sentry_client.rs"]
-#[allow(dead_code)]
-mod sentry_client;
+#[path = "../parts.rs"]
+#[allow(dead_code)] // each target uses its part
+mod parts;
 
-use sentry_client::SENTRY;
+use parts::{SENTRY, claims};
 
 type Input = (Vec<Vec<u8>>, bool, Option<Vec<u8>>, bool);
 

@@ -2,17 +2,11 @@
 
 #![no_main]
 
-#[path = "../../tests/it/carried.rs"]
-#[allow(dead_code)]
-mod carried;
-#[path = "../../tests/it/claims.rs"]
-#[allow(dead_code)]
-mod claims;
-#[path = "../sentry_client.rs"]
-#[allow(dead_code)]
-mod sentry_client;
+#[path = "../parts.rs"]
+#[allow(dead_code)] // each target uses its part
+mod parts;
 
-use sentry_client::SENTRY;
+use parts::{SENTRY, carried};
 
 /// A line, and whether it is completed to one that begins as a valid one does.
 type Input = (Vec<(bool, Vec<u8>)>, Vec<(bool, Vec<u8>)>, bool);

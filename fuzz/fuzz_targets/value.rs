@@ -2,8 +2,10 @@
 
 #![no_main]
 
-#[path = "../../tests/it/claims.rs"]
-#[allow(dead_code)]
-mod claims;
+#[path = "../parts.rs"]
+#[allow(dead_code)] // each target uses its part
+mod parts;
+
+use parts::claims;
 
 libfuzzer_sys::fuzz_target!(|value: &[u8]| claims::any_value(value));

@@ -15,7 +15,7 @@ use tower_transaction_id::{
     AllowedHosts, BindTransactionIdLayer, InjectTransactionIdLayer, TransactionIdScope, Trust,
 };
 
-use crate::claims::is_valid;
+use super::claims::is_valid;
 
 type Never = std::convert::Infallible;
 
@@ -38,7 +38,7 @@ pub(crate) fn any_pairs(hub: &Arc<Hub>, pairs: &[(String, Vec<u8>)]) {
         let printed = format!("{context:?}");
         assert!(!printed.contains(text), "{printed}");
     }
-    let or = MessageContext::read(pairs.iter().map(|(name, value)| (name, value))).or_id(Some("7"));
+    let or = context.clone().or_id(Some("7"));
     if first.is_none() {
         assert_eq!(or.id().unwrap(), "7", "the message brings none");
     } else {
