@@ -132,10 +132,9 @@ fn host_header(headers: &HeaderMap) -> Option<(&str, Option<u16>)> {
     let mut lines = headers.get_all(header::HOST).iter();
     let line = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?;
     let authority: Authority = line.parse().ok()?;
-    if authority.as_str().contains('@') {
-        return None;
-    }
-    let port = authority.port_u16();
-    // An authority without a user starts with the host.
-    line.get(..authority.host().len()).map(|host| (host, port))
+    // An authority starts with the host, unless it has a user. Then something else than a port follows.
+    let (host, rest) = line.split_at_checked(authority.host().len())?;
+    let port = if rest.is_empty() { rest } else { rest.strip_prefix(':')? };
+    // `http` does not look whether the port is a number.
+    port.bytes().all(|byte| byte.is_ascii_digit()).then(|| (host, port.parse().ok()))
 }

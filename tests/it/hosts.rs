@@ -80,6 +80,12 @@ fn the_parsed_host_decides() {
         (exact, "/path", Some("evil.test@example.com"), false),
         // The host after the `@` is as long as the listed name.
         (exact, "/path", Some("example.com@evil.test.x"), false),
+        // What follows the host is no port.
+        (exact, "/path", Some("example.com:80x"), false),
+        (exact, "/path", Some("example.com:+80"), false),
+        (exact, "/path", Some("example.com:80@evil.test.x"), false),
+        (exact, "/path", Some("example.com:"), true),
+        (v6, "/path", Some("[::1]8080"), false),
         (v6, "/path", Some("[::1]:8080"), true),
         (port, "/path", Some("example.com:8443"), true),
         (port, "/path", Some("example.com"), false),
