@@ -225,7 +225,7 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
     if flags & MEANS_SOMETHING == 0 {
         return Some(TransactionIdRule::Meaning);
     }
-    if flags & MAY_LEAD_AWAY != 0 {
+    if may_lead_away(flags) {
         if value.windows(2).any(|pair| pair == b"..") {
             return Some(TransactionIdRule::Path);
         }
@@ -236,6 +236,11 @@ fn first_broken(value: &[u8]) -> Option<TransactionIdRule> {
     let is_placeholder = |word: &&str| value.eq_ignore_ascii_case(word.as_bytes());
     let is_short = value.len() <= PLACEHOLDERS[0].len();
     (is_short && PLACEHOLDERS.iter().any(is_placeholder)).then_some(TransactionIdRule::Placeholder)
+}
+
+/// Whether a value with these flags is worth a search for `..` and `://`.
+fn may_lead_away(flags: u8) -> bool {
+    flags & MAY_LEAD_AWAY != 0
 }
 
 /// Reports a value that is no [`TransactionId`]: the rule that it broke, and its length.
