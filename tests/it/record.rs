@@ -189,6 +189,9 @@ fn an_event_shows_its_request_wherever_it_is_captured() {
 #[test]
 fn over_a_socket_the_url_comes_from_the_host_and_nothing_else() {
     each_way(ClientOptions::new, async |sentry, way, layer| {
+        // Longer than any domain name, and so not kept from one request to the next.
+        let long = "shop.".repeat(60) + "test";
+        let long_url = format!("http://{long}/orders/handler");
         // In the second app, the layer sees no route.
         let app = Router::new().route("/orders/{place}", post(captures_in));
         let outside = Router::new().fallback_service(layer.layer(app.clone()));
@@ -203,6 +206,8 @@ fn over_a_socket_the_url_comes_from_the_host_and_nothing_else() {
                 ("shop.test:8080", Some("http://shop.test:8080/orders/handler")),
                 ("shop.test/else?where#else", Some("http://shop.test/orders/handler")),
                 ("not a host", None),
+                (long.as_str(), Some(long_url.as_str())),
+                (long.as_str(), Some(long_url.as_str())),
             ] {
                 let head = format!(
                     "POST /orders/handler?coupon=secret HTTP/1.1\r\nhost: {host}\r\n\

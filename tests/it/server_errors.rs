@@ -371,6 +371,29 @@ fn a_report_is_in_the_trace_of_its_request() {
 }
 
 #[test]
+fn a_report_is_in_the_first_span_that_was_active_while_the_request_waited() {
+    let options = ClientOptions::new().traces_sample_rate(1.0);
+    story_with(options, |sentry| async move {
+        let takes_turns = async |_: Request<()>| {
+            let [first, second] = ["first", "second"].map(|name| {
+                sentry::start_transaction(sentry::TransactionContext::new(name, "task"))
+            });
+            let wanted = first.get_trace_context().span_id;
+            for span in [Some(first), Some(second), None] {
+                sentry::configure_scope(|scope| scope.set_span(span.map(Into::into)));
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, Never>(Response::builder().status(FAILED).body(wanted.to_string()).unwrap())
+        };
+        let service = ServiceBuilder::new().layer(captures()).service_fn(takes_turns);
+        let response = service.oneshot(Request::new(())).await.unwrap();
+        let event = sentry.take_events().pop().unwrap();
+        let Context::Trace(trace) = &event.contexts["trace"] else { panic!("{event:?}") };
+        assert_eq!(&trace.span_id.to_string(), response.body().get_ref());
+    });
+}
+
+#[test]
 fn the_id_that_an_inner_proxy_brought_back_is_told() {
     story(|sentry| async move {
         let handler = async || (FAILED, [("x-transaction-id", "theirs")]);
@@ -489,6 +512,22 @@ fn grpc_failures_are_found_in_headers_and_in_trailers() {
         let mut body = response.into_body();
         body.frame().await.unwrap().unwrap();
         drop(body);
+        assert!(sentry.take().is_empty());
+
+        // Nor is a stream that breaks off: its trailers would have named the outcome.
+        let service =
+            ServiceBuilder::new().layer(captures()).service_fn(async |_: Request<Body>| {
+                let mut response = grpc(&[], None);
+                *response.body_mut() = Body::from_stream(futures_util::stream::iter([
+                    Ok("data"),
+                    Err(std::io::Error::other("broken off")),
+                ]));
+                Ok::<_, Never>(response)
+            });
+        let mut body = service.oneshot(Request::new(Body::empty())).await.unwrap().into_body();
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "broken off");
+        assert!(body.frame().await.is_none());
         assert!(sentry.take().is_empty());
 
         // The codes that the operator chose.

@@ -7,10 +7,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use futures_util::{StreamExt, stream};
-use http::StatusCode;
+use http::{Request, Response, StatusCode};
 use sentry::integrations::panic::PanicIntegration;
 use sentry::protocol::{Context, EnvelopeItem, Event, Map, SpanId, TraceContext, TraceId};
 use sentry::{ClientOptions, Hub, Level, TransactionContext};
+use tower::{ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_transaction_id::{
     BindTransactionIdLayer, Failures, InScope, TransactionIdIntegration, TransactionIdScope, Trust,
@@ -310,6 +311,15 @@ fn a_job_has_a_trace_of_its_own_and_shares_it_with_its_forks() {
             distinct("a request", 1);
             request.run(|| job().run(|| capture("inner job")));
             distinct("a job in a request", 1);
+
+            // The events of this request are not completed, and those of the job are.
+            let layer = BindTransactionIdLayer::new().record_request(false);
+            let service = ServiceBuilder::new().layer(layer).service_fn(async |_: Request<()>| {
+                job().run(|| capture("inner job"));
+                Ok::<_, Never>(Response::new(()))
+            });
+            service.oneshot(Request::new(())).await.unwrap();
+            distinct("a job in a request that is not recorded", 1);
         });
     }
 }
