@@ -204,7 +204,7 @@ fn whatever_becomes_of_the_tracker_requests_are_served_under_their_ids() {
             let captured = service.captured.load(Relaxed);
             assert_eq!(captured, ROUNDS * REQUESTS);
             // `flush` waits for a place in the queue, and a silent tracker never frees one.
-            assert!(*name == "silent" || service.client.flush(None));
+            assert!(*name == "silent" || service.client.flush(PATIENCE));
             let (taken, mut lost) = match *name {
                 "healthy" => {
                     let received = healthy.1.lock().unwrap();
@@ -237,6 +237,10 @@ fn whatever_becomes_of_the_tracker_requests_are_served_under_their_ids() {
     assert!(ids.iter().all(|id| id.starts_with("healthy-")), "{ids:?}");
 }
 
+/// How long the SDK may take to send everything. By default it gives up after two seconds, which a busy
+/// machine may need.
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(60));
+
 const IN_FLIGHT: usize = 1;
 /// The length of Sentry's queue, unless `transport_channel_capacity` is set.
 const QUEUE: usize = 30;
@@ -263,7 +267,7 @@ fn what_a_full_queue_drops_is_counted_and_a_longer_queue_holds_it() {
                 service.request(&format!("burst-{n}")).await;
             }
             gate.send(true).unwrap();
-            assert!(tokio::task::block_in_place(|| service.client.flush(None)));
+            assert!(tokio::task::block_in_place(|| service.client.flush(PATIENCE)));
 
             let lost = service.lost();
             let arrived = received.lock().unwrap().ids.clone();
