@@ -30,16 +30,21 @@ impl ScopeSpan {
         let entered = None;
         entered == Some(true)
     }
+
+    #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self))]
+    pub(crate) fn is_some(&self) -> bool {
+        #[cfg(feature = "tracing")]
+        let span = self.span.as_ref();
+        #[cfg(not(feature = "tracing"))]
+        let span: Option<()> = None;
+        span.is_some()
+    }
 }
 
 #[cfg(feature = "tracing")]
 impl ScopeSpan {
     pub(crate) fn new(span: tracing::Span) -> Self {
         Self { span: Some(span) }
-    }
-
-    pub(crate) fn is_some(&self) -> bool {
-        self.span.is_some()
     }
 
     /// Drops the handle of the span. If it is the last handle, this ends the span.
@@ -59,10 +64,6 @@ impl ScopeSpan {
 #[cfg(not(feature = "tracing"))]
 #[allow(clippy::unused_self)]
 impl ScopeSpan {
-    pub(crate) fn is_some(&self) -> bool {
-        false
-    }
-
     pub(crate) fn exit(&self) {}
 
     pub(crate) fn end(&mut self) {}
