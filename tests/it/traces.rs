@@ -313,8 +313,8 @@ fn a_job_has_a_trace_of_its_own_and_shares_it_with_its_forks() {
             distinct("a job in a request", 1);
 
             // The events of this request are not completed, and those of the job are.
-            let layer = BindTransactionIdLayer::new().record_request(false);
-            let service = ServiceBuilder::new().layer(layer).service_fn(async |_: Request<()>| {
+            let silent = BindTransactionIdLayer::new().record_request(false);
+            let service = ServiceBuilder::new().layer(silent).service_fn(async |_: Request<()>| {
                 job().run(|| capture("inner job"));
                 Ok::<_, Never>(Response::new(()))
             });
