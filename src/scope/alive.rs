@@ -8,10 +8,18 @@ use std::cell::Cell;
 #[cfg(feature = "tracing")]
 use std::panic::AssertUnwindSafe;
 use std::panic::{self, PanicHookInfo};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::{ptr, thread};
 
 use sentry::Hub;
+
+/// Whether some hub was seen whose client has Sentry's panic integration. The integration set its hook
+/// before that, and sets it once in a process.
+static SENTRYS_HOOK_IS_SET: AtomicBool = AtomicBool::new(false);
+
+/// Whether the quiet hook was put around Sentry's hook.
+static IS_WRAPPED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// Whether this thread has used `CANARY`.
@@ -47,24 +55,44 @@ pub(crate) fn hub_is_alive() -> bool {
 /// as well, which aborts the process. So a panic hook around all others ignores this one panic. If the
 /// panic cannot be caught (`panic = "abort"`, or the thread is unwinding), the hub of a thread that may be
 /// ending counts as lost.
+///
+/// std has no way to wrap a hook in one step. A panic of another thread in between meets std's own hook,
+/// and Sentry does not learn of it. So a thread's first use wraps the hook only until Sentry's hook is
+/// inside. From then on, only a thread that is ending looks for a hook that was set later.
 #[cold]
 #[inline(never)]
 fn probe_hub() -> bool {
     if cfg!(not(panic = "unwind")) {
-        // A thread that has not used its canary is most probably not ending.
-        if !HAS_CANARY.get() {
-            drop(Hub::current());
-        }
-        return !HAS_CANARY.get();
+        return probe_unused_hub();
     }
     if thread::panicking() {
         return false;
     }
-    wrap_panic_hook();
+    if HAS_CANARY.get() || !IS_WRAPPED.load(Relaxed) {
+        wrap_panic_hook();
+    }
     IS_PROBING.set(true);
-    let is_alive = panic::catch_unwind(|| drop(Hub::current())).is_ok();
+    let hub = panic::catch_unwind(Hub::current);
     IS_PROBING.set(false);
-    is_alive
+    if hub.as_ref().is_ok_and(|hub| has_panic_integration(hub)) {
+        SENTRYS_HOOK_IS_SET.store(true, Relaxed);
+    }
+    hub.is_ok()
+}
+
+/// Returns whether the thread has a hub, if no panic can be caught: a thread that has not used its canary
+/// is most probably not ending.
+fn probe_unused_hub() -> bool {
+    if !HAS_CANARY.get() {
+        drop(Hub::current());
+    }
+    !HAS_CANARY.get()
+}
+
+fn has_panic_integration(hub: &Hub) -> bool {
+    hub.client().is_some_and(|client| {
+        client.options().integrations.iter().any(|integration| integration.name() == "panic")
+    })
 }
 
 /// Runs `f`, which uses thread-locals of a tracing subscriber. Returns `false` if such a thread-local is
@@ -110,6 +138,8 @@ fn is_of_lost_local(panic: &(dyn Any + Send)) -> bool {
 fn wrap_panic_hook() {
     static OURS: Mutex<usize> = Mutex::new(0);
     let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Read before the hook is taken, which may be the moment before Sentry's hook is set.
+    let is_last = SENTRYS_HOOK_IS_SET.load(Relaxed);
     let mut hook = panic::take_hook();
     if address(&hook) != *ours {
         hook = Box::new(move |info| {
@@ -122,6 +152,9 @@ fn wrap_panic_hook() {
         *ours = address(&hook);
     }
     panic::set_hook(hook);
+    if is_last {
+        IS_WRAPPED.store(true, Relaxed);
+    }
 }
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;

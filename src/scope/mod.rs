@@ -57,8 +57,12 @@ use crate::scope::span::ScopeSpan;
 /// sentry-core has no way to ask whether a thread still has a hub: `Hub::current` panics if the hub is
 /// gone. So the crate calls `Hub::current`, and catches the panic:
 ///
-/// - The first scope on a thread wraps the process's panic hook, unless it is wrapped already, in a hook
-///   that ignores this panic.
+/// - The crate wraps the process's panic hook in a hook that ignores this panic. The first scopes do so,
+///   until one finds Sentry's panic integration, whose hook is then inside. Later, a thread that ends looks
+///   for another hook once more. A panic in the moment in which a hook is wrapped meets no hook, as when
+///   any code sets one.
+/// - A hook of your own that is set later than these scopes may see this panic, if a thread uses the crate
+///   for the first time after the hub's end. It must not use the hub then: set such a hook first.
 /// - In a thread that uses the crate for the first time while it unwinds, the hub counts as lost.
 /// - With `panic = "abort"` the hub counts as lost once the crate's own thread-locals are gone. A first use
 ///   after the hub's end aborts, as Sentry itself does.

@@ -391,15 +391,60 @@ fn each_way_in_is_open_while_a_thread_ends_that_never_went_it() {
 #[cfg_attr(miri, ignore = "starts a process")]
 fn a_panic_hook_that_was_set_later_prints_nothing_of_the_end_either() {
     static PRINTED: AtomicUsize = AtomicUsize::new(0);
+    use First::{Crate, Hub, Kept};
     survives(
         "thread_end::a_panic_hook_that_was_set_later_prints_nothing_of_the_end_either",
         |_| {
-            for _ in 0..2 {
+            for order in [&[Kept, Hub] as &[First], &[Kept, Hub, Crate], &[Kept, Hub, Crate]] {
                 panic::set_hook(Box::new(|_| _ = PRINTED.fetch_add(1, SeqCst)));
-                let order = &[First::Kept, First::Hub];
                 keep_to_the_end(order, Box::new(scope("kept").bind(vec!["hot dog"])));
                 assert_eq!(PRINTED.load(SeqCst), 0);
             }
         },
     );
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "starts a process")]
+fn sentrys_panic_hook_may_come_after_the_first_use_of_a_scope() {
+    in_child("thread_end::sentrys_panic_hook_may_come_after_the_first_use_of_a_scope", || {
+        let plain = Sentry::new();
+        Hub::main().bind_client(plain.hub.client());
+        for _ in 0..3 {
+            start_thread();
+        }
+        let options = ClientOptions::new().add_integration(PanicIntegration::default());
+        let sentry = Sentry::with_options(options);
+        Hub::main().bind_client(sentry.hub.client());
+        keep_to_the_end(&[First::Kept, First::Hub], Box::new(scope("kept").bind("hot dog")));
+    });
+}
+
+/// A panic would not be reported if another thread had just taken the hook.
+#[test]
+#[cfg_attr(miri, ignore = "starts a process")]
+fn a_thread_that_starts_leaves_the_panic_hook_in_its_place() {
+    survives("thread_end::a_thread_that_starts_leaves_the_panic_hook_in_its_place", |_| {
+        // The first thread sees that Sentry's hook is set, and the second puts the crate's hook around it.
+        start_thread();
+        start_thread();
+        let number = AtomicUsize::new(0);
+        // A closure without content would have no address of its own.
+        let hook: Hook = Box::new(move |_| _ = number.fetch_add(1, SeqCst));
+        let before = address(&hook);
+        panic::set_hook(hook);
+        start_thread();
+        assert_eq!(address(&panic::take_hook()), before);
+    });
+}
+
+/// Starts a thread that opens and enters a scope.
+fn start_thread() {
+    std::thread::spawn(|| scope("started").run(|| ())).join().unwrap();
+}
+
+type Hook = Box<dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync>;
+
+fn address(hook: &Hook) -> usize {
+    std::ptr::from_ref(&**hook).addr()
 }
