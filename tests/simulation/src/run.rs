@@ -1,11 +1,12 @@
 //! Runs one seed: steps the simulation, injects the faults, and waits until all is settled.
 
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 use std::{panic, thread};
 
-use sentry::Hub;
-use tower_transaction_id::TransactionId;
+use sentry::integrations::panic::PanicIntegration;
+use sentry::{Client, ClientOptions, Hub};
+use tower_transaction_id::{TransactionId, TransactionIdScope};
 use turmoil::Sim;
 
 use crate::claims;
@@ -120,8 +121,7 @@ fn drive(sim: &mut Sim<'_>, world: &World) -> Result<(), String> {
             active.push((fault, state.faults.len() - 1));
         }
         let is_over = sim.step().map_err(|error| format!("a host ended: {error}"))?;
-        if TransactionId::current().is_some() || !std::sync::Arc::ptr_eq(&outside, &Hub::current())
-        {
+        if TransactionId::current().is_some() || !Arc::ptr_eq(&outside, &Hub::current()) {
             return Err("the thread is left with the ID or the hub of a request".to_owned());
         }
         let is_settled = is_over && active.is_empty() && planned.peek().is_none() && {
@@ -195,7 +195,8 @@ fn end(sim: &mut Sim<'_>, world: &World, fault: &Fault) {
     }
 }
 
-/// Silences the panics that belong to the simulation.
+/// Silences the panics that belong to the simulation. All panic hooks are set before the first run, since
+/// no hook sees a panic at the moment in which another thread sets one.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -206,5 +207,19 @@ fn quiet_panics() {
                 other(info);
             }
         }));
+        set_hooks_of_sentry();
     });
+}
+
+/// The layers set their hook around Sentry's when a second thread uses a hub with the panic integration.
+fn set_hooks_of_sentry() {
+    let options = ClientOptions::new().add_integration(PanicIntegration::default());
+    let hub = Arc::new(Hub::new(Some(Arc::new(Client::from(options))), Arc::default()));
+    for _ in 0..2 {
+        let hub = Arc::clone(&hub);
+        let thread = thread::spawn(|| {
+            Hub::run(hub, || drop(TransactionIdScope::new(TransactionId::generate())));
+        });
+        thread.join().expect("no panic");
+    }
 }
