@@ -95,13 +95,16 @@ proptest! {
         host in "[-_.a-c0-9]{1,9}|\\[[0-9a-f:]{2,8}\\]|[0-9.]{3,11}",
         rest in "(:[0-9]{1,5})?(/[a-c/?.:@]{0,9})?",
         header in proptest::option::of("[-_.:@a-c0-9\\[\\]]{0,9}"),
+        port in "(:[-+@a-c0-9]{0,6})?",
     ) {
+        let line = format!("{host}{port}");
         let header = header.as_deref().map(str::as_bytes);
         any_hosts(&entries, &format!("http://{host}{rest}"), header);
         any_hosts(&entries, &rest, header);
         // Entries that are close to the host: the host itself, and its second half.
         let near = [host.clone(), host[host.len() / 2..].to_owned()];
         any_hosts(&near, &format!("http://{host}{rest}"), header);
+        any_hosts(&near, "/", Some(line.as_bytes()));
     }
 }
 
