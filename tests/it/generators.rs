@@ -111,11 +111,12 @@ fn a_generator_may_call_back_through_its_own_layer() {
         let answers = service_fn(async |_: Request<()>| Ok::<_, Never>(Response::new(())));
         let calls: Calls = Arc::default();
         let inner_ids = Arc::new(Mutex::new(Vec::new()));
-        let (calls_back, notes) = (calls.clone(), inner_ids.clone());
+        // Weak, since the calls own the layer, and the layer owns its generator.
+        let (calls_back, notes) = (Arc::downgrade(&calls), inner_ids.clone());
         let layer = BindTransactionIdLayer::new().make_request_id(counter(move |count| {
             // The third call uses another service of the layer, whose generator starts at one.
             if count == 3 {
-                let id = calls_back.get().unwrap()();
+                let id = calls_back.upgrade().unwrap().get().unwrap()();
                 notes.lock().unwrap().push(id);
             }
         }));
