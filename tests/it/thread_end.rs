@@ -416,7 +416,7 @@ fn sentrys_panic_hook_may_come_after_the_first_use_of_a_scope() {
         let options = ClientOptions::new().add_integration(PanicIntegration::default());
         let sentry = Sentry::with_options(options);
         Hub::main().bind_client(sentry.hub.client());
-        keep_to_the_end(&[First::Kept, First::Hub], Box::new(scope("kept").bind("hot dog")));
+        keep_to_the_end(&[First::Kept, First::Hub], Box::new(scope("kept").bind(vec!["hot dog"])));
     });
 }
 
