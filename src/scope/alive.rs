@@ -41,12 +41,24 @@ thread_local! {
 /// Returns whether this thread still has a hub.
 #[inline]
 pub(crate) fn hub_is_alive() -> bool {
+    is_alive(false)
+}
+
+/// Does the same as [`hub_is_alive`] in a destructor. If this is the thread's first use of the crate, the
+/// thread is probably ending.
+#[inline]
+pub(crate) fn hub_is_alive_in_drop() -> bool {
+    is_alive(true)
+}
+
+#[inline]
+fn is_alive(is_drop: bool) -> bool {
     if HAS_CANARY.get() {
         // A hub may outlive its canary for a moment.
-        return CANARY.try_with(|_| ()).is_ok() || probe_hub();
+        return CANARY.try_with(|_| ()).is_ok() || probe_hub(true);
     }
     // Even the first use on a thread may be in a destructor that runs after the hub's destructor.
-    probe_hub() && CANARY.try_with(|_| ()).is_ok()
+    probe_hub(is_drop) && CANARY.try_with(|_| ()).is_ok()
 }
 
 /// Returns whether a thread that may be ending has a hub: asks for the hub, and catches the panic.
@@ -58,17 +70,17 @@ pub(crate) fn hub_is_alive() -> bool {
 ///
 /// std has no way to wrap a hook in one step. A panic of another thread in between meets std's own hook,
 /// and Sentry does not learn of it. So a thread's first use wraps the hook only until Sentry's hook is
-/// inside. From then on, only a thread that is ending looks for a hook that was set later.
+/// inside. From then on, only a thread that seems to end looks for a hook that was set later.
 #[cold]
 #[inline(never)]
-fn probe_hub() -> bool {
+fn probe_hub(seems_to_end: bool) -> bool {
     if cfg!(not(panic = "unwind")) {
         return probe_unused_hub();
     }
     if thread::panicking() {
         return false;
     }
-    if HAS_CANARY.get() || !IS_WRAPPED.load(Relaxed) {
+    if seems_to_end || !IS_WRAPPED.load(Relaxed) {
         wrap_panic_hook();
     }
     IS_PROBING.set(true);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sentry::HubSwitchGuard;
 
 use crate::TransactionId;
-use crate::scope::alive::hub_is_alive;
+use crate::scope::alive::{hub_is_alive, hub_is_alive_in_drop};
 use crate::scope::pool::{Slot, Work};
 
 thread_local! {
@@ -81,6 +81,18 @@ impl<'a> Entered<'a> {
     #[allow(clippy::inline_always)] // rustc does not inline this function on a hint alone
     #[inline(always)]
     pub(crate) fn new(place: &'a mut Option<Arc<Slot>>) -> Self {
+        Self::enter(place, hub_is_alive)
+    }
+
+    /// Enters the scope to drop a value.
+    #[inline]
+    pub(crate) fn to_drop(place: &'a mut Option<Arc<Slot>>) -> Self {
+        Self::enter(place, hub_is_alive_in_drop)
+    }
+
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
+    fn enter(place: &'a mut Option<Arc<Slot>>, hub_is_alive: impl Fn() -> bool) -> Self {
         let Some(slot) = place else {
             return Self { place: None, hub: None, has_span: false };
         };

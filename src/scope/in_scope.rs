@@ -35,7 +35,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if mem::needs_drop::<T>() {
-                let _entered = Entered::new(this.slot);
+                let _entered = Entered::to_drop(this.slot);
                 this.inner.set(None);
             }
             if let Some(slot) = this.slot.take() {

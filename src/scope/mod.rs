@@ -58,11 +58,12 @@ use crate::scope::span::ScopeSpan;
 /// gone. So the crate calls `Hub::current`, and catches the panic:
 ///
 /// - The crate wraps the process's panic hook in a hook that ignores this panic. The first scopes do so,
-///   until one finds Sentry's panic integration, whose hook is then inside. Later, a thread that ends looks
-///   for another hook once more. A panic in the moment in which a hook is wrapped meets no hook, as when
-///   any code sets one.
-/// - A hook of your own that is set later than these scopes may see this panic, if a thread uses the crate
-///   for the first time after the hub's end. It must not use the hub then: set such a hook first.
+///   until one finds Sentry's panic integration, whose hook is then inside. Later, a thread that seems to
+///   end looks for another hook once more. A panic in the moment in which a hook is wrapped meets no hook,
+///   as when any code sets one.
+/// - If you set a hook of your own later than these scopes, the hook sees this panic in one case: a
+///   destructor of your own, at the end of a thread, is the thread's first use of the crate. So set a hook
+///   that uses Sentry's hub at the start of the program.
 /// - In a thread that uses the crate for the first time while it unwinds, the hub counts as lost.
 /// - With `panic = "abort"` the hub counts as lost once the crate's own thread-locals are gone. A first use
 ///   after the hub's end aborts, as Sentry itself does.

@@ -13,7 +13,7 @@ use sentry::{Hub, HubSwitchGuard, Scope};
 
 use crate::TransactionId;
 use crate::header::IdHeader;
-use crate::scope::alive::hub_is_alive;
+use crate::scope::alive::hub_is_alive_in_drop;
 use crate::scope::record::{Calls, Performance, Record, RecordOptions, ScopeHub};
 use crate::scope::span::ScopeSpan;
 
@@ -90,7 +90,7 @@ impl Work {
     /// when the last handle of the span is dropped.
     #[cold]
     fn end_under_hub(&mut self) {
-        let _hub = self.hub.clone().filter(|_| hub_is_alive()).map(HubSwitchGuard::new);
+        let _hub = self.hub.clone().filter(|_| hub_is_alive_in_drop()).map(HubSwitchGuard::new);
         self.span.end();
         if let Some(performance) = self.performance.take() {
             performance.finish(&self.record, self.options.sends_pii);
