@@ -49,6 +49,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "opens a socket")]
 fn an_incoming_value_is_kept_byte_for_byte_or_replaced() {
     story(|sentry| async move {
         let app = Router::new().route("/", get(handler)).layer(BindTransactionIdLayer::new());
