@@ -15,10 +15,10 @@ use super::{Case, Subject, Variant, Visit, with_service};
 
 const REQUESTS: u32 = 100;
 
-/// Allocations per request, including reallocations. Takes the lowest of three counts, since a thread of
+/// Allocations per request, including reallocations. Takes the lowest of twenty counts, since a thread of
 /// Sentry's may allocate at the same time.
 pub(crate) fn allocations(counting: &StatsAlloc<System>, subject: &mut Subject) -> f64 {
-    let counts = [(); 3].map(|()| {
+    let counts = [(); 20].map(|()| {
         subject.serve(1);
         let region = Region::new(counting);
         subject.serve(REQUESTS);
