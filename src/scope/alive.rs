@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::{ptr, thread};
 
-use sentry::Hub;
+use sentry::{ClientOptions, Hub};
 
 /// Whether some hub was seen whose client has Sentry's panic integration. The integration set its hook
 /// before that, and sets it once in a process.
@@ -102,9 +102,11 @@ fn probe_unused_hub() -> bool {
 }
 
 fn has_panic_integration(hub: &Hub) -> bool {
-    hub.client().is_some_and(|client| {
-        client.options().integrations.iter().any(|integration| integration.name() == "panic")
-    })
+    hub.client().is_some_and(|client| has_integration(client.options(), "panic"))
+}
+
+pub(crate) fn has_integration(options: &ClientOptions, name: &str) -> bool {
+    options.integrations.iter().any(|integration| integration.name() == name)
 }
 
 /// Runs `f`, which uses thread-locals of a tracing subscriber. Returns `false` if such a thread-local is

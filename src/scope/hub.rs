@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use sentry::protocol::{Event, TraceId, Transaction};
 use sentry::types::Uuid;
-use sentry::{Client, ClientOptions, Hub, Scope, TransactionOrSpan};
+use sentry::{Client, Hub, Scope, TransactionOrSpan};
 
 use crate::TransactionId;
-use crate::scope::alive::hub_is_alive;
+use crate::scope::alive::{has_integration, hub_is_alive};
 use crate::scope::current::{current_slot, with_current};
 use crate::scope::record::{RecordOptions, ScopeHub};
 
@@ -79,7 +79,7 @@ impl BaseHub {
             scope.set_span(None);
             // The tag is there if this is called inside a request.
             scope.remove_tag(UPSTREAM_TAG);
-            if !has_integration(client.options()) {
+            if !has_integration(client.options(), INTEGRATION) {
                 complete_events(scope);
             }
             scope.clone()
@@ -150,7 +150,8 @@ fn fork(parent: &Arc<Hub>, completes_events: bool, inherits: bool, tags: &Tags<'
     let hub = Hub::new_from_top(parent);
     let client = hub.client();
     let options = client.as_deref().map(Client::options);
-    let is_complete = inherits || options.is_some_and(has_integration);
+    let is_complete =
+        inherits || options.is_some_and(|options| has_integration(options, INTEGRATION));
     hub.configure_scope(|scope| {
         tags.set(scope);
         if completes_events && !is_complete {
@@ -186,10 +187,6 @@ fn is_first_look(event: &Event<'_>) -> bool {
         static LAST: Cell<Uuid> = const { Cell::new(Uuid::nil()) };
     }
     LAST.replace(event.event_id) != event.event_id
-}
-
-fn has_integration(options: &ClientOptions) -> bool {
-    options.integrations.iter().any(|integration| integration.name() == INTEGRATION)
 }
 
 /// Returns the trace that events of `hub` get if no span is active. As a rule, this is the trace of the
