@@ -18,6 +18,7 @@ use sentry::integrations::panic::PanicIntegration;
 use sentry::protocol::{EnvelopeItem, SpanStatus};
 use sentry::{ClientOptions, Hub, Level, TransactionContext};
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_transaction_id::messages::{BindMessageLayer, MessageContext, OutboundContext};
 use tower_transaction_id::{
     AllowedHosts, BindTransactionIdLayer, Failures, InScope, InjectTransactionIdLayer,
     TransactionId, TransactionIdScope,
@@ -294,7 +295,7 @@ impl Drop for AtTheEnd {
 /// A use of this crate, which returns whether it had its usual result.
 type Way = (&'static str, fn() -> bool);
 
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 10] = [
     ("generate", || !TransactionId::generate().as_str().is_empty()),
     ("new", || scope("late").run(|| TransactionId::current().is_some_and(|id| id == "late"))),
     ("fork", || {
@@ -308,6 +309,15 @@ const WAYS: [Way; 7] = [
     ("call", || calls(&InjectTransactionIdLayer::new(AllowedHosts::any()))),
     ("serve", || serves(&BindTransactionIdLayer::new())),
     ("serve from a base", || serves(&BindTransactionIdLayer::new().hub(Hub::main()))),
+    ("send a message", || scope("late").run(|| sends("late")) && !sends("late")),
+    ("take a message", || {
+        let layer = BindMessageLayer::new("orders", |(): &()| MessageContext::of_id(Some("late")));
+        layer.scope(&()).run(|| sends("late"))
+    }),
+    ("set a span", || {
+        let with_a_hub = std::thread::spawn(|| scope("late")).join().unwrap();
+        with_a_hub.with_span(tracing::info_span!("late")).run(|| sends("late"))
+    }),
 ];
 
 /// Uses that capture events. Sentry's SDK needs random numbers for those.
@@ -319,6 +329,15 @@ const REPORTS: [Way; 3] = [
 
 fn answer(status: StatusCode) -> Response<()> {
     Response::builder().status(status).body(()).unwrap()
+}
+
+/// Writes a message with a trace and a span. Returns whether the message has this ID.
+fn sends(id: &str) -> bool {
+    let message = OutboundContext::new().with_trace().in_span("orders");
+    let mut headers = HeaderMap::new();
+    message.write_headers(&mut headers);
+    message.finish(&Ok::<_, Never>(()));
+    id_in(&headers).expect("an ID") == id
 }
 
 fn calls(layer: &InjectTransactionIdLayer) -> bool {
@@ -416,7 +435,9 @@ fn sentrys_panic_hook_may_come_after_the_first_use_of_a_scope() {
         let options = ClientOptions::new().add_integration(PanicIntegration::default());
         let sentry = Sentry::with_options(options);
         Hub::main().bind_client(sentry.hub.client());
-        keep_to_the_end(&[First::Kept, First::Hub], Box::new(scope("kept").bind(vec!["hot dog"])));
+        // The crate cannot see that this first use is in a destructor.
+        let at_the_end = AtTheEnd(Box::new(|| scope("late").run(|| ())));
+        keep_to_the_end(&[First::Kept, First::Hub], Box::new(at_the_end));
     });
 }
 
