@@ -41,24 +41,29 @@ pub fn run(seed: u64) -> Outcome {
 
 pub fn run_plan(plan: Plan) -> Outcome {
     quiet_panics();
-    let run = thread::Builder::new().name(format!("seed {}", plan.seed));
-    let run = run.spawn(|| run_here(plan)).expect("a thread");
-    run.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
-}
-
-fn run_here(plan: Plan) -> Outcome {
     let seed = plan.seed;
     let world = World::new(plan);
-    let mut sim = build(&world);
-    let ended = drive(&mut sim, &world);
+    let of_run = world.clone();
+    let run = thread::Builder::new().name(format!("seed {seed}"));
+    let run = run.spawn(move || run_here(&of_run)).expect("a thread");
+    // A run that panics has a log as well.
+    let figures = run.join().unwrap_or_else(|_| {
+        world.violation("the run panicked".to_owned());
+        Figures::default()
+    });
+    let violations = world.state().violations.clone();
+    Outcome { seed, violations, log: world.lines(), hash: world.hash(), figures }
+}
+
+fn run_here(world: &World) -> Figures {
+    let mut sim = build(world);
+    let ended = drive(&mut sim, world);
     if let Err(error) = ended {
         world.violation(error);
     }
-    let figures = claims::check(&world);
-    let violations = world.state().violations.clone();
-    let outcome = Outcome { seed, violations, log: world.lines(), hash: world.hash(), figures };
+    let figures = claims::check(world);
     world.state().alive.clear();
-    outcome
+    figures
 }
 
 fn build(world: &World) -> Sim<'static> {
@@ -196,7 +201,7 @@ fn end(sim: &mut Sim<'_>, world: &World, fault: &Fault) {
 }
 
 /// Silences the panics that belong to the simulation. All panic hooks are set before the first run, since
-/// no hook sees a panic at the moment in which another thread sets one.
+/// a panic at the moment in which another thread wraps a hook meets std's own.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
