@@ -14,6 +14,7 @@ outside that one transaction ID goes through all of them.
     --help              this text
 
     PICTURES=write      take the pictures of the README anew, in the story "pictures"
+    CONFORMANCE=write   write the table of the guide anew, in the story "conformance"
 
 Stories:
 `;
