@@ -17,8 +17,7 @@ use crate::scope::ambient_id;
 use crate::scope::hub::span_of;
 use crate::telemetry::trace::OutboundTrace;
 
-/// Holds what a message carries that is sent to a queue, a topic or a socket: the ID and, if it is wanted,
-/// the trace.
+/// Holds the ID and, if it is wanted, the trace of a message that is sent to a queue, a topic or a socket.
 ///
 /// ```
 /// use std::collections::HashMap;

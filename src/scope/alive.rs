@@ -105,6 +105,7 @@ fn has_panic_integration(hub: &Hub) -> bool {
     hub.client().is_some_and(|client| has_integration(client.options(), "panic"))
 }
 
+/// Returns whether a client with these options has the integration `name`.
 pub(crate) fn has_integration(options: &ClientOptions, name: &str) -> bool {
     options.integrations.iter().any(|integration| integration.name() == name)
 }
@@ -158,7 +159,7 @@ fn wrap_panic_hook() {
     if address(&hook) != *ours {
         hook = Box::new(move |info| {
             let is_hidden = IS_PROBING.get()
-                || SUBSCRIBER.get() != Subscriber::NotInUse && is_of_lost_local(info.payload());
+                || (SUBSCRIBER.get() != Subscriber::NotInUse && is_of_lost_local(info.payload()));
             if !is_hidden {
                 hook(info);
             }

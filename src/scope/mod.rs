@@ -39,7 +39,7 @@ use crate::scope::span::ScopeSpan;
 ///
 /// let job = TransactionIdScope::new(TransactionId::generate());
 /// job.run(|| {
-///     // What Sentry captures here is tagged, and outbound calls carry the ID.
+///     // Events that are captured here have the tag, and outbound calls carry the ID.
 ///     assert_eq!(TransactionId::current().as_ref(), Some(job.id()));
 /// });
 /// assert_eq!(TransactionId::current(), None);
@@ -58,9 +58,11 @@ use crate::scope::span::ScopeSpan;
 /// gone. So the crate calls `Hub::current`, and catches the panic:
 ///
 /// - The crate wraps the process's panic hook in a hook that ignores this panic. The first scopes do so,
-///   until one finds Sentry's panic integration, whose hook is then inside. Later, a thread that seems to
-///   end looks for another hook once more. A panic in the moment in which a hook is wrapped meets no hook,
-///   as when any code sets one.
+///   until one finds Sentry's panic integration, whose hook is then inside. Without this integration, the
+///   first scope of each thread does so. Later, a thread that seems to end looks for another hook once more.
+/// - std cannot wrap a hook in one step. A panic on another thread at this moment meets std's own hook, and
+///   Sentry does not learn of it. A hook that another thread sets at this moment is lost. So call
+///   `sentry::init` and set your hooks before other threads use this crate.
 /// - If you set a hook of your own later than these scopes, the hook sees this panic in one case: a
 ///   destructor of your own, at the end of a thread, is the thread's first use of the crate. So set a hook
 ///   that uses Sentry's hub at the start of the program.
