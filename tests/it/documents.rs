@@ -176,12 +176,39 @@ fn the_guide_shows_the_configurations_of_proxies_that_the_run_tests() {
 }
 
 #[test]
+fn the_readme_has_the_figures_of_the_table() {
+    let table = read("benches/README.md");
+    let row = |start: &str| -> Vec<String> {
+        let row = table.lines().find(|line| line.starts_with(start)).expect(start);
+        row.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let (names, figures) = (row("| added nanoseconds "), row("| read, on "));
+    let micros = |name: &str| {
+        let at = names.iter().position(|other| other == name).expect(name);
+        format!("{:.1} µs", figures[at].parse::<f64>().unwrap() / 1000.0)
+    };
+    let cost = format!("{} of CPU time in place of {}", micros("full"), micros("peer"));
+    assert!(read("README.md").contains(&cost), "{cost}");
+}
+
+#[test]
 fn links_between_documents_lead_to_files() {
-    let others =
-        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benches/README.md"];
-    let others = others.into_iter().chain(["examples/README.md", "tests/README.md", "llms.txt"]);
+    let others = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "RELEASING.md",
+        "SECURITY.md",
+        "benches/README.md",
+        "examples/README.md",
+        "llms.txt",
+        "tests/README.md",
+        "tests/conformance/README.md",
+        "tests/coverage.md",
+        "tests/e2e/README.md",
+    ];
     let mut links = 0;
-    for path in others.map(str::to_owned).chain(pages()) {
+    for path in others.into_iter().map(str::to_owned).chain(pages()) {
         let document = read(&path);
         let prose: Vec<_> = document.split("```").step_by(2).collect();
         let prose = prose.concat();
