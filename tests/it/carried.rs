@@ -30,7 +30,7 @@ pub(crate) fn any_pairs(hub: &Arc<Hub>, pairs: &[(String, Vec<u8>)]) {
     let expected = agreed.filter(|value| is_valid(value));
     let context = MessageContext::read(pairs.iter().map(|(name, value)| (name, value)));
     assert_eq!(context.id().map(|id| id.as_str().as_bytes()), expected.map(Vec::as_slice));
-    // What is printed shows no value but that of a valid ID.
+    // The printed text shows no value but that of a valid ID.
     if let (Some(first), None) = (first, expected)
         && let Ok(text) = std::str::from_utf8(first)
         && text.len() > 24

@@ -80,7 +80,7 @@ fn the_parsed_host_decides() {
         (exact, "/path", Some("evil.test@example.com"), false),
         // The host after the `@` is as long as the listed name.
         (exact, "/path", Some("example.com@evil.test.x"), false),
-        // What follows the host is no port.
+        // The text after the host is no port.
         (exact, "/path", Some("example.com:80x"), false),
         (exact, "/path", Some("example.com:+80"), false),
         (exact, "/path", Some("example.com:80@evil.test.x"), false),

@@ -131,7 +131,7 @@ const HOSTILE: [&str; 7] = [
     "' OR 1=1 --",
 ];
 
-/// What is ordered decides what happens to the order.
+/// The kind of hot dog, which decides the course of the order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Dog {
     /// Cooked and delivered.

@@ -13,7 +13,7 @@ use std::{env, thread};
 use simulation::figures::Figures;
 use simulation::run::{Outcome, run};
 
-/// What happens in sixty seeds at least once. Without it, the claims would say little.
+/// The figures that sixty seeds raise at least once. Without them, the claims would say little.
 const HAPPENS: [&str; 24] = [
     "calm runs",
     "fault: clock",
