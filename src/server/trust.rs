@@ -51,6 +51,9 @@ impl Trust {
     ///     peer.is_some_and(|ConnectInfo(peer)| peer.ip().is_loopback())
     /// }));
     /// ```
+    ///
+    /// axum sets this extension only for an app that is served as
+    /// `app.into_make_service_with_connect_info::<SocketAddr>()`. Otherwise this closure trusts no caller.
     #[must_use]
     pub fn when<F>(decide: F) -> Self
     where
