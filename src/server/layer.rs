@@ -333,7 +333,8 @@ impl<R> BindTransactionIdLayer<R> {
     ///   headers are shown, and the values of headers that Sentry's SDK regards as sensitive are filtered.
     /// - The report of a failure shows the request in any case.
     ///
-    /// The layer only counts references to these values. It renders them if an event is captured.
+    /// The layer only counts references to these values, and with `send_default_pii` copies the map of the
+    /// headers. It renders the values if an event is captured.
     #[must_use]
     pub fn record_request(mut self, record_request: bool) -> Self {
         self.config().records_request = record_request;
