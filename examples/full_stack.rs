@@ -34,7 +34,7 @@ fn shop() -> Router {
     with_full_stack(Router::new().route("/orders", post(order)))
 }
 
-/// `tests/it/peers.rs` puts these layers around its own routes, and tests what the comments claim.
+/// `tests/it/peers.rs` puts these layers around its own routes, and tests the claims of the comments.
 pub(crate) fn with_full_stack(routes: Router) -> Router {
     // In axum, the layer that is added last is the outermost: read this from the bottom up.
     routes

@@ -5,8 +5,8 @@
 //! cargo run --example problem -- --serve   # stays open for a browser
 //! ```
 //!
-//! `problem/answers.rs` writes the bodies. Visitors read the ID there, and support finds in Sentry what
-//! the visitors may not see.
+//! `problem/answers.rs` writes the bodies. Visitors read the ID there, and support finds in Sentry the
+//! details that visitors may not see.
 
 #[path = "problem/answers.rs"]
 mod answers;

@@ -31,7 +31,7 @@
 //! The [`guide`] has a page for each thing that you may want to do, from [servers](guide::servers) to
 //! [troubleshooting](guide::troubleshooting).
 //!
-//! # What is here
+//! # Contents
 //!
 //! | for | items |
 //! |---|---|

@@ -20,7 +20,7 @@
 //! | [`troubleshooting`] | compile errors, missing tags, two versions of sentry |
 //! | [`migrating`] | from sentry-tower, tower-http, asgi-correlation-id, django-guid |
 //! | [`how_it_works`] | the scope, the hub, the record, the end of a thread |
-//! | [`security`] | what strangers can do, and your decisions |
+//! | [`security`] | the limits for strangers, and your decisions |
 
 /// The targets of the links between the pages. In Markdown the first definition of a link counts: these
 /// precede the ones in the pages, which lead to files and are for readers of the repository.

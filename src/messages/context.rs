@@ -1,4 +1,4 @@
-//! Reads what a message brings: its ID and its trace.
+//! Reads the ID and the trace of a message.
 
 use std::collections::HashMap;
 use std::fmt;
