@@ -85,6 +85,7 @@ fn the_parsed_host_decides() {
         (exact, "/path", Some("example.com:+80"), false),
         (exact, "/path", Some("example.com:80@evil.test.x"), false),
         (exact, "/path", Some("example.com:"), true),
+        (exact, "/path", Some("éxample.com"), false),
         (v6, "/path", Some("[::1]8080"), false),
         (v6, "/path", Some("[::1]:8080"), true),
         (port, "/path", Some("example.com:8443"), true),

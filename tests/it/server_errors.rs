@@ -481,6 +481,7 @@ fn grpc_failures_are_found_in_headers_and_in_trailers() {
         (&[("grpc-status", "14")], None, Some("gRPC 14")),
         (&[("grpc-status", "5")], None, None),
         (&[("grpc-status", "x")], Some(&[("grpc-status", "13")]), None),
+        (&[("grpc-status", "½")], None, None),
         (&[], Some(&[("grpc-status", "13")]), Some("gRPC 13")),
         (&[], Some(&[("grpc-status", "0")]), None),
         (&[], Some(&[("grpc-status", "7")]), None),
