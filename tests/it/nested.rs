@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::routing::get;
 use http::{HeaderMap, HeaderName, Request, Response};
 use tower::{Service, ServiceBuilder, ServiceExt};
-use tower_transaction_id::{BindTransactionIdLayer, TransactionId, Trust};
+use tower_transaction_id::{BindTransactionIdLayer, Failures, TransactionId, Trust};
 
 use crate::support::{
     Never, Sentry, capture, echo, echoed, get_with_ids, header_lines, raw, serve, story, tag, text,
@@ -36,6 +36,21 @@ fn the_inner_of_two_layers_keeps_the_id_of_the_outer_whatever_its_trust() {
                 assert!(elsewhere.take().is_empty(), "{shown}");
             }
         }
+    });
+}
+
+#[test]
+fn an_error_passes_through_two_layers_and_is_reported_once() {
+    story(|sentry| async move {
+        let layer = BindTransactionIdLayer::new().capture_failures(Failures::new());
+        let app = ServiceBuilder::new()
+            .layer(layer.clone())
+            .layer(layer)
+            .service_fn(async |_: Request<()>| Err::<Response<()>, _>(std::fmt::Error));
+        let request = Request::get("/").header("x-transaction-id", "theirs").body(()).unwrap();
+        app.oneshot(request).await.unwrap_err();
+        let [(_, id)] = &sentry.take()[..] else { panic!("not one event") };
+        assert_eq!(id.as_deref(), Some("theirs"));
     });
 }
 

@@ -46,7 +46,9 @@ fn the_query_of_a_url_is_no_part_of_an_event_whatever_stands_before_it() {
             "http://kitchen.internal/a?b=<>&token=secret",
             "http://kitchen.internal/a|b^c?d='e'&token=secret",
             "http://user`:secret@kitchen.internal/a",
-            // Whatever is no URL after all.
+            // A URL without a host.
+            "file:///kitchen?token=secret",
+            // These are no URLs.
             "http://[kitchen.internal/a?token=secret",
             "http://?token=secret",
             "://user:secret@kitchen.internal/a",
